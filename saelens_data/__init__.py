@@ -1,0 +1,71 @@
+"""Sparse, interpretable concept vectors for any corpus of text, and the questions they answer."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saelens_data.corpus import Corpus as Corpus
+    from saelens_data.corpus import read_corpus as read_corpus
+    from saelens_data.diff import DiffResult as DiffResult
+    from saelens_data.diff import diff as diff
+    from saelens_data.encode import encode as encode
+    from saelens_data.encoders import Encoder as Encoder
+    from saelens_data.encoders import load_encoder as load_encoder
+    from saelens_data.errors import SaelensDataError as SaelensDataError
+    from saelens_data.evidence import examples as examples
+    from saelens_data.matrix import ConceptMatrix as ConceptMatrix
+    from saelens_data.matrix import Source as Source
+    from saelens_data.report import write_diff_report as write_diff_report
+    from saelens_data.results import Result as Result
+    from saelens_data.store import open_store as open  # noqa: A004
+    from saelens_data.store import verify_store as verify
+    from saelens_data.store import write_store as write_store
+    from saelens_data.training import train as train
+
+#: Public name -> where it lives. Each is imported when it is first asked for, so that `import saelens_data` is quick.
+_PUBLIC = {
+    "ConceptMatrix": "matrix:ConceptMatrix",
+    "Corpus": "corpus:Corpus",
+    "DiffResult": "diff:DiffResult",
+    "Encoder": "encoders:Encoder",
+    "Result": "results:Result",
+    "SaelensDataError": "errors:SaelensDataError",
+    "Source": "matrix:Source",
+    "diff": "diff:diff",
+    "encode": "encode:encode",
+    "examples": "evidence:examples",
+    "load_encoder": "encoders:load_encoder",
+    "open": "store:open_store",
+    "read_corpus": "corpus:read_corpus",
+    "train": "training:train",
+    "verify": "store:verify_store",
+    "write_diff_report": "report:write_diff_report",
+    "write_store": "store:write_store",
+}
+__all__ = list(_PUBLIC)  # noqa: PLE0605
+
+
+class _Package(ModuleType):
+    """Keeps the public function of a name, such as `diff`, where Python would bind the submodule of that name."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'saelens_data' has no attribute '{name}'")
+        module, attribute = _PUBLIC[name].split(":")
+        value = getattr(import_module(f"saelens_data.{module}"), attribute)
+        super().__setattr__(name, value)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return list(_PUBLIC)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,1 @@
+"""Labels: where concepts get their names."""

@@ -1,0 +1,66 @@
+"""Pages: a template, its style and its script become one HTML file that needs no network and trusts no text."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jinja2
+
+#: Characters that are not seen but act: controls, and marks that reorder the text around them.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def render(name: str, **values: Any) -> str:
+    """Fill `templates/NAME.html`; its style and script are NAME.css and NAME.js.
+
+    Every value is escaped, and made visible where it is hidden. The page carries a content security policy that
+    allows this style and this script by their hashes and nothing else, whatever the values hold.
+    """
+    from markupsafe import Markup  # noqa: PLC0415
+
+    style, script = (_part(f"{name}.{suffix}") for suffix in ("css", "js"))
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    template = _environment().get_template(f"{name}.html")
+    # Both are parts of this package, not values: nothing in them is to be escaped.
+    own = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
+    return template.render(**values, **own, policy=policy)
+
+
+def visible(value: Any) -> Any:
+    """Text with each hidden character as its Unicode number; carriage returns, which are only line ends, go."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2  # noqa: PLC0415
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("saelens_data", "templates"),
+        autoescape=True,
+        finalize=visible,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _part(file: str) -> str:
+    return (files("saelens_data") / "templates" / file).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names an inline style or script."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,160 @@
+"""Result: what every analysis returns. Frozen; a table, how it was made, and what its reader must know."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars import selectors as cs
+
+from saelens_data.errors import InputError
+
+#: Rows and characters of a cell shown in a notebook.
+_SHOWN_ROWS, _SHOWN_CHARS = 10, 120
+
+_HTML = """<div class="saelens-data">
+<p>{{ summary }}</p>
+<table>
+<thead><tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{%- for row in rows %}
+<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{%- endfor %}
+</tbody>
+</table>
+{%- if more %}
+<p>and {{ "{:,}".format(more) }} more rows</p>
+{%- endif %}
+{%- if notes %}
+<ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul>
+{%- endif %}
+</div>
+"""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """The outcome of an analysis.
+
+    `frame` one row for each line of the result, best first.
+    `parameters` what it was made with, as JSON can hold it.
+    `notes` sentences for the reader: what was left out, repaired or is to be doubted.
+    `kind` the name of the analysis.
+    """
+
+    frame: pl.DataFrame
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    kind: str = "result"
+
+    def __repr__(self) -> str:
+        return f"{self.summary()}\n{self.frame}"
+
+    def _repr_html_(self) -> str:
+        """A small table of the first rows for notebooks; every text is escaped."""
+        import jinja2  # noqa: PLC0415
+
+        template = jinja2.Environment(autoescape=True).from_string(_HTML)
+        shown = self.frame.head(_SHOWN_ROWS)
+        return template.render(
+            summary=self.summary(),
+            columns=shown.columns,
+            rows=[[_cell(value) for value in row] for row in shown.iter_rows()],
+            more=self.frame.height - shown.height,
+            notes=self.notes,
+        )
+
+    def summary(self) -> str:
+        """What was found, in a sentence or two."""
+        return f"{self.kind}: {self.frame.height:,} rows"
+
+    def to_frame(self) -> pl.DataFrame:
+        """The table."""
+        return self.frame
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the result as .csv, .json, .jsonl or .parquet, by the suffix; the file is whole or not there.
+
+        JSON holds kind, parameters, notes and rows, Parquet the first three as metadata; CSV and JSON lines hold
+        the rows alone. The same result gives the same bytes. Raises InputError for another suffix, for a
+        place that cannot be written, and for CSV of a table with lists in it.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in _FORMATS:
+            raise InputError(f"cannot save a result as '{path.name}': its name must end in {', '.join(_FORMATS)}")
+        _write_whole(path, _FORMATS[suffix](self))
+        return path
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = "" if value is None else str(value)
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+
+
+def _csv(result: Result) -> bytes:
+    if nested := result.frame.select(cs.nested()).columns:
+        raise InputError(f"CSV cannot hold the lists in column '{nested[0]}': save as .jsonl or .parquet")
+    return result.frame.write_csv().encode()
+
+
+def _jsonl(result: Result) -> bytes:
+    return "".join(_dumps(row) + "\n" for row in result.frame.iter_rows(named=True)).encode()
+
+
+def _json(result: Result) -> bytes:
+    rows = ",\n".join(_dumps(row) for row in result.frame.iter_rows(named=True))
+    head = ",\n".join(f'"{key}": {_dumps(value)}' for key, value in _about(result).items())
+    return f'{{{head},\n"rows": [\n{rows}\n]}}\n'.encode()
+
+
+def _parquet(result: Result) -> bytes:
+    buffer = io.BytesIO()
+    result.frame.write_parquet(buffer, metadata={key: _dumps(value) for key, value in _about(result).items()})
+    return buffer.getvalue()
+
+
+_FORMATS: dict[str, Callable[[Result], bytes]] = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
+
+
+def _about(result: Result) -> dict[str, Any]:
+    return {"kind": result.kind, "parameters": result.parameters, "notes": result.notes}
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON knows it: a number that is not finite is null, a date its ISO text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name beside `path`, then rename: a reader sees the old file or the new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise InputError(f"cannot write '{path}': {error.strerror or error}") from error

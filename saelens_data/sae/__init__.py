@@ -1,0 +1,1 @@
+"""Sparse autoencoders: one internal form, checkpoints, training and evaluation."""

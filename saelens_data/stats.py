@@ -1,0 +1,212 @@
+"""Kernels of the comparisons: arrays in, arrays out. `docs/statistics.md` says why each was chosen.
+
+Counts are integer arrays over latents; every function is vectorised over them and keeps their shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import bdtr, gammaln, ndtri
+
+#: Coverage of every interval.
+LEVEL = 0.95
+#: Relative difference below which two probabilities count as equally likely, as in R's fisher.test.
+_TIE = 1e-7
+#: Table cells held at once by `fisher_exact`.
+_BLOCK = 1 << 20
+
+
+def count_active(indices: np.ndarray, n_latents: int) -> np.ndarray:
+    """Documents in which each latent is active, [n_latents] int64, from the column indices of a CSR matrix."""
+    counts = np.zeros(n_latents, dtype=np.int64)
+    for start in range(0, len(indices), _BLOCK):  # bincount copies what it reads to int64: keep the copy small
+        counts += np.bincount(indices[start : start + _BLOCK], minlength=n_latents)
+    return counts
+
+
+def count_both(X: csr_array, Y: csr_array) -> np.ndarray:
+    """Rows in which each latent is active in both matrices, [latents] int64.
+
+    `X` and `Y` [rows, latents] have sorted indices and no stored zeros; row i of one is the partner of row i of the
+    other. Their values are not read: a product of two small ones may be 0.
+    """
+    if X.shape != Y.shape:
+        raise ValueError(f"paired matrices: shapes {X.shape} and {Y.shape} differ")
+    return count_active(_pattern(X).multiply(_pattern(Y)).indices, X.shape[1])
+
+
+def _pattern(X: csr_array) -> csr_array:
+    return csr_array((np.ones(len(X.indices), dtype=bool), X.indices, X.indptr), shape=X.shape)
+
+
+def wilson(count: np.ndarray, n: int | np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Score interval of a share `count / n`, n >= 1: (low, high) float64.
+
+    Wilson (1927), J. Am. Stat. Assoc. 22:209-212.
+    """
+    z2 = ndtri(0.5 + level / 2) ** 2
+    count = np.asarray(count, dtype=np.float64)
+    share = count / n
+    centre = (count + z2 / 2) / (n + z2)
+    half = np.sqrt(z2 * n * share * (1 - share) + z2 * z2 / 4) / (n + z2)
+    # At 0 and n the bound is the share itself; rounding must not put it on the wrong side.
+    low = np.where(count == 0, 0.0, np.minimum(centre - half, share))
+    high = np.where(count == n, 1.0, np.maximum(centre + half, share))
+    return low, high
+
+
+def newcombe_unpaired(
+    count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hybrid score interval of `count_a / n_a - count_b / n_b` in independent sets, n_a, n_b >= 1: (low, high).
+
+    Method 10 of Newcombe (1998), Stat. Med. 17:873-890.
+    """
+    return _hybrid(count_a, count_b, n_a, n_b, np.zeros(()), level)
+
+
+def newcombe_paired(
+    both: np.ndarray, only_a: np.ndarray, only_b: np.ndarray, n: int, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hybrid score interval of `(only_a - only_b) / n` over n >= 1 pairs: (low, high).
+
+    Method 10 of Newcombe (1998), Stat. Med. 17:2635-2650: the correlation of the two shares is phi with
+    its positive numerator reduced by n / 2, and 0 where a margin is empty.
+    """
+    r, s, t = (np.asarray(x, dtype=np.float64) for x in (both, only_a, only_b))
+    u = n - r - s - t
+    cross = r * u - s * t
+    cross = np.where(cross > 0, np.maximum(cross - n / 2, 0.0), cross)
+    spread = np.sqrt((r + s) * (t + u)) * np.sqrt((r + t) * (s + u))
+    phi = np.divide(cross, spread, out=np.zeros_like(cross), where=spread > 0)
+    return _hybrid(r + s, r + t, n, n, phi, level)
+
+
+def _hybrid(
+    count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int, phi: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Square and add the distances from each share to its Wilson bounds, less their covariance."""
+    a, b = np.asarray(count_a) / n_a, np.asarray(count_b) / n_b
+    low_a, high_a = wilson(count_a, n_a, level)
+    low_b, high_b = wilson(count_b, n_b, level)
+
+    def reach(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        # (x - y)^2 + 2 (1 - phi) x y, which rounding cannot make negative
+        return np.asarray(np.sqrt((x - y) ** 2 + 2 * (1 - phi) * x * y))
+
+    return (a - b) - reach(a - low_a, high_b - b), (a - b) + reach(high_a - a, b - low_b)
+
+
+def fisher_exact(count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int) -> np.ndarray:
+    """Two-sided p-value of Fisher's exact test for each latent, float64.
+
+    The table of a latent is [[count_a, n_a - count_a], [count_b, n_b - count_b]]; p is the total probability, given
+    all margins, of the tables no more likely than it (Fisher 1935; Irwin 1935; as scipy.stats.fisher_exact).
+    """
+    count_a, count_b = np.asarray(count_a, dtype=np.int64), np.asarray(count_b, dtype=np.int64)
+    code = count_a * (n_b + 1) + count_b
+    distinct, back = np.unique(code, return_inverse=True)
+    x, y = np.divmod(distinct, n_b + 1)
+    # Work in the set where the latent is rarer than expected, so that the observed table lies in the lower tail.
+    flip = x > (n_a + 1) * (x + y + 1) // (n_a + n_b + 2)
+    x, y = np.where(flip, y, x), np.where(flip, x, y)
+    a, b = np.where(flip, n_b, n_a), np.where(flip, n_a, n_b)
+    p = np.empty(len(x))
+    terms = _terms(x + y, a, b)
+    for width in np.unique(terms):  # one width per class: a latent's sum never depends on the other latents
+        rows = np.flatnonzero(terms == width)
+        for block in np.array_split(rows, -(-len(rows) * int(width) // _BLOCK)):
+            p[block] = _two_tails(x[block], (x + y)[block], a[block], b[block], int(width))
+    return np.asarray(np.minimum(p, 1.0)[back].reshape(count_a.shape))
+
+
+def fisher_least_p(support: np.ndarray, n_a: int, n_b: int) -> np.ndarray:
+    """Smallest p-value that `fisher_exact` can give to a latent active in `support` documents of both sets.
+
+    Tarone (1990), Biometrics 46:515-522: where it is not below alpha, no outcome can be a finding.
+    """
+    support = np.asarray(support, dtype=np.int64)
+    least, most = np.maximum(support - n_b, 0), np.minimum(support, n_a)
+    low, high = _log_pmf(least, support, n_a, n_b), _log_pmf(most, support, n_a, n_b)
+    tie = (np.abs(low - high) <= _TIE) & (least < most)
+    return np.asarray(np.minimum(np.exp(np.minimum(low, high)) * np.where(tie, 2.0, 1.0), 1.0))
+
+
+def _terms(support: np.ndarray, n_a: np.ndarray, n_b: np.ndarray) -> np.ndarray:
+    """Terms to add in each tail, a power of 2, so that what is left out is below the rounding of a double.
+
+    A hypergeometric count is a sum of independent 0/1 variables (Vatutin & Mikhailov 1982), so Bernstein's
+    inequality bounds its tail by its variance; and it is log-concave, so no tail falls more slowly than from the mode.
+    """
+    n = n_a + n_b
+    variance = support / n * n_a / n * n_b * (n - support) / np.maximum(n - 1, 1)
+    enough = 31 + 9.5 * np.sqrt(variance)
+    return np.asarray(2 ** np.ceil(np.log2(np.minimum(enough, support + 2))).astype(np.int64))
+
+
+def _two_tails(x: np.ndarray, support: np.ndarray, n_a: np.ndarray, n_b: np.ndarray, width: int) -> np.ndarray:
+    """P(X <= x) + P(X > x and no more likely than x), for X hypergeometric and x not above its mode."""
+    at_x = _log_pmf(x, support, n_a, n_b)
+    other = _mirror(x, at_x, support, n_a, n_b)
+    top = np.minimum(support, n_a)
+    exists = other <= top
+    other = np.minimum(other, top)
+    step = np.arange(width)
+    down, up = x[:, None] - step, other[:, None] + step
+    k, a, b = support[:, None], n_a[:, None], n_b[:, None]
+    # Ratios of neighbouring probabilities reach 0 at the last possible table and keep the product there.
+    falling = down * (b - k + down) / ((a - down + 1) * (k - down + 1))
+    rising = (a - up) * (k - up) / ((up + 1) * (b - k + up + 1))
+    lower = np.exp(at_x) * (1 + np.cumprod(falling, axis=1).sum(axis=1))
+    upper = np.exp(_log_pmf(other, support, n_a, n_b)) * (1 + np.cumprod(rising, axis=1).sum(axis=1))
+    return np.asarray(lower + np.where(exists, upper, 0.0))
+
+
+def _mirror(x: np.ndarray, at_x: np.ndarray, support: np.ndarray, n_a: np.ndarray, n_b: np.ndarray) -> np.ndarray:
+    """First count above x that is no more likely than x, or one past the last possible count; by bisection."""
+    low, high = x + 1, np.minimum(support, n_a) + 1
+    while (low < high).any():
+        middle = np.minimum((low + high) // 2, high - 1)
+        rare = _log_pmf(middle, support, n_a, n_b) <= at_x + _TIE
+        low, high = np.where((low < high) & ~rare, middle + 1, low), np.where((low < high) & rare, middle, high)
+    return np.asarray(low)
+
+
+def _log_pmf(x: np.ndarray, support: np.ndarray, n_a: int | np.ndarray, n_b: int | np.ndarray) -> np.ndarray:
+    """Log-probability that x of the `support` active documents lie in a set of n_a out of n_a + n_b."""
+    return np.asarray(
+        _log_choose(n_a, x) + _log_choose(n_b, support - x) - _log_choose(n_a + n_b, support), dtype=np.float64
+    )
+
+
+def _log_choose(n: int | np.ndarray, k: np.ndarray) -> np.ndarray:
+    return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0))
+
+
+def mcnemar_exact(only_a: np.ndarray, only_b: np.ndarray) -> np.ndarray:
+    """Two-sided p-value of McNemar's exact test for each latent, float64.
+
+    Under the null the latent is equally often active in A alone as in B alone: twice the smaller binomial(1/2) tail
+    of the discordant pairs, at most 1 (McNemar 1947; as statsmodels' mcnemar(exact=True)).
+    """
+    only_a, only_b = np.asarray(only_a), np.asarray(only_b)
+    return np.asarray(np.minimum(2 * bdtr(np.minimum(only_a, only_b), only_a + only_b, 0.5), 1.0))
+
+
+def mcnemar_least_p(discordant: np.ndarray) -> np.ndarray:
+    """Smallest p-value that `mcnemar_exact` can give to a latent with this many discordant pairs: 2^(1 - d)."""
+    return np.asarray(np.minimum(2.0 ** (1.0 - np.asarray(discordant)), 1.0))
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Adjusted p-values (q) that control the false discovery rate over the tests `p` [n].
+
+    Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57:289-300.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p)
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty_like(p)
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1]
+    return np.asarray(np.minimum(q, 1.0))

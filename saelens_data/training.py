@@ -1,0 +1,205 @@
+"""Texts to encoder: read spans, train an SAE on their vectors, measure it on held-out documents, name its latents."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.sparse import csr_array
+
+from saelens_data.encoders import (
+    CONCEPTS_FILE,
+    ENCODER_FILE,
+    EXAMPLES_FILE,
+    METRICS_FILE,
+    Encoder,
+    load_encoder,
+)
+from saelens_data.errors import EncoderError, InputError
+from saelens_data.labels.offline import label_latents, top_spans
+from saelens_data.readers.spans import Part, SpanReader
+from saelens_data.readers.weights import MINILM
+from saelens_data.sae.checkpoints import save_saelens
+from saelens_data.sae.evaluate import evaluate
+from saelens_data.sae.model import SAE
+from saelens_data.sae.train import TrainConfig, Trainer
+
+#: The parts of a span's vector; docs/encoders.md has the measurements behind the choice.
+DEFAULT_PARTS = ("final", "layer.3")
+#: One document in this many is held out from training, for the figures of the card.
+HOLD_OUT = 50
+#: Documents read at once.
+_READ_DOCS = 2_000
+#: Spans from which labels and examples are drawn.
+_LABEL_SPANS = 400_000
+#: Longest example kept, in characters, and how many for each latent.
+_EXAMPLE_CHARS, _EXAMPLES = 160, 6
+_CHECKPOINT_STEPS = 500
+
+#: Told (what is being done, steps done, steps in all, detail).
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class SpanSet:
+    """Span vectors of a corpus on disk: vectors [n, d_in] float16, memory-mapped; doc, start, end [n]."""
+
+    vectors: np.ndarray
+    doc: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """True for the spans of held-out documents, [n]."""
+        held: np.ndarray = self.doc % HOLD_OUT == HOLD_OUT - 1
+        return held
+
+
+def train(
+    docs: pl.DataFrame,
+    out: str | Path,
+    *,
+    config: TrainConfig | None = None,
+    reader: str = MINILM,
+    parts: Sequence[str] = DEFAULT_PARTS,
+    dtype: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Encoder:
+    """Train an encoder on the texts of `docs` (columns doc_id, text; source and licence are kept with the examples).
+
+    Writes the folder `out`, usable as an encoder's name. An interrupted run goes on from its last checkpoint when the
+    same command is run again. Raises InputError for an `out` that holds something else, EncoderError for too little text.
+    """
+    config = config or TrainConfig()
+    folder, work = Path(out), Path(f"{out}.training")
+    if (folder / ENCODER_FILE).exists() and not overwrite:
+        raise InputError(f"{folder} holds an encoder already: choose another folder or say --overwrite")
+    report = progress or (lambda *_: None)
+    work.mkdir(parents=True, exist_ok=True)
+    span_reader = SpanReader(reader, [Part(name) for name in parts], dtype=dtype)
+    spans = _read_spans(docs, span_reader, work, report)
+    scales = part_scales(spans.vectors, span_reader.widths)
+    sae = _fit(spans, np.repeat(scales, span_reader.widths), config, work, report)
+    spec = {
+        "format": 1,
+        "name": folder.name,
+        "reader": {
+            "kind": "spans",
+            "name": reader,
+            "sha256": span_reader.sha256,
+            "parts": [{"name": part, "scale": float(scale)} for part, scale in zip(parts, scales, strict=True)],
+            "max_tokens": span_reader.limits["max_tokens"],
+        },
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_saelens(sae, folder, dtype=torch.float16, training=asdict(config), reader=reader, hook=span_reader.hook)
+    _describe(docs, spans, np.repeat(scales, span_reader.widths), folder, sae, report)
+    (folder / ENCODER_FILE).write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(work)
+    return load_encoder(folder, dtype=dtype)
+
+
+def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Progress) -> SpanSet:
+    """Read every document once; vectors go to disk, and are found there again by an interrupted run."""
+    key = f"{docs.select('doc_id', 'text').hash_rows(seed=1).implode().hash(2)[0]} {reader.hook} {reader.dtype} {reader.sha256}"
+    done = work / "spans.json"
+    if not (done.is_file() and done.read_text(encoding="utf-8") == key):
+        for old in work.iterdir():
+            old.unlink()
+        where, texts = [], docs["text"].fill_null("")
+        with (work / "vectors.f16").open("wb") as stream:
+            for first in range(0, docs.height, _READ_DOCS):
+                reading = reader.split(texts[first : first + _READ_DOCS].to_list())
+                block = np.empty((len(reading.ids), reader.d_in), np.float16)
+                for rows, vectors in reader.read(reading):
+                    block[rows] = vectors.numpy()
+                stream.write(block.tobytes())
+                owner = first + np.repeat(np.arange(len(reading.units.ptr) - 1), np.diff(reading.units.ptr))
+                where.append(np.stack([owner, reading.units.start, reading.units.end]).astype(np.int32))
+                report("reading", min(first + _READ_DOCS, docs.height), docs.height, f"{stream.tell() >> 20} MB")
+        np.save(work / "where.npy", np.concatenate(where, axis=1))
+        done.write_text(key, encoding="utf-8")
+    owner, start, end = np.load(work / "where.npy")
+    mapped = np.memmap(work / "vectors.f16", np.float16, mode="r").reshape(len(owner), reader.d_in)
+    return SpanSet(mapped, owner, start, end)
+
+
+def part_scales(vectors: np.ndarray, widths: Sequence[int], sample: int = 50_000) -> np.ndarray:
+    """One factor for each part, after which every part has the variance 1, so that all count alike."""
+    step = max(1, len(vectors) // sample)
+    x = vectors[::step].astype(np.float64)
+    squares = np.square(x - x.mean(axis=0)).mean(axis=0)
+    variances = [part.sum() for part in np.split(squares, np.cumsum(widths)[:-1])]
+    if min(variances) <= 0:
+        raise EncoderError("the texts all read the same: give more varied text to train on")
+    return np.round(1 / np.sqrt(variances), 6)
+
+
+def _fit(spans: SpanSet, scale: np.ndarray, config: TrainConfig, work: Path, report: Progress) -> SAE:
+    checkpoint, key = work / "checkpoint.safetensors", work / "checkpoint.json"
+    trainer = Trainer(spans.vectors, np.flatnonzero(~spans.held_out), config, scale=scale)
+    said = json.dumps(asdict(config))
+    if checkpoint.is_file() and key.is_file() and key.read_text(encoding="utf-8") == said:
+        trainer.load_checkpoint(checkpoint)
+
+    def tell(step: int, steps: int, loss: float, dead: int) -> None:
+        report("training", step, steps, f"loss {loss:.3f}, {dead} dead")
+        if step % _CHECKPOINT_STEPS == 0:
+            trainer.save_checkpoint(checkpoint)
+            key.write_text(said, encoding="utf-8")
+
+    return trainer.run(tell)
+
+
+def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Path, sae: SAE, report: Progress) -> None:
+    """Write metrics.json, concepts.parquet and examples.parquet."""
+    report("measuring", 0, 1, "")
+    held = np.flatnonzero(spans.held_out)
+    metrics = evaluate(sae, _scaled(spans, held, scale), groups=spans.doc[held])
+    rows = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(~spans.held_out))[:_LABEL_SPANS])
+    activations = _activations(sae, spans, rows, scale)
+    uses = np.bincount(activations.indices, minlength=sae.d_sae)
+    metrics |= {"spans_for_labels": len(rows), "unused": float((uses == 0).mean()), "training_spans": len(spans.doc)}
+    texts = docs["text"].fill_null("").to_list()
+    wording = [texts[spans.doc[r]][spans.start[r] : spans.end[r]] for r in rows]
+    report("naming", 0, 1, "")
+    concepts = label_latents(wording, activations).with_columns(
+        density=pl.Series(uses / len(rows)), strongest=pl.Series(activations.max(axis=0).toarray().ravel())
+    )
+    concepts.write_parquet(folder / CONCEPTS_FILE, compression="zstd")
+    _examples(docs, wording, activations, spans.doc[rows]).write_parquet(folder / EXAMPLES_FILE, compression="zstd")
+    metrics["labelled"] = float(concepts["label"].is_not_null().sum() / concepts.height)
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+
+
+def _scaled(spans: SpanSet, rows: np.ndarray, scale: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(spans.vectors[rows].astype(np.float32) * scale.astype(np.float32))
+
+
+def _activations(sae: SAE, spans: SpanSet, rows: np.ndarray, scale: np.ndarray) -> csr_array:
+    parts = []
+    for chunk in np.array_split(rows, max(1, len(rows) // 8192)):
+        active = sae.encode(_scaled(spans, chunk, scale))
+        index = (active.value.numpy(), (active.row.numpy(), active.latent.numpy()))
+        parts.append(csr_array(index, shape=(len(chunk), sae.d_sae)))
+    from scipy.sparse import vstack  # noqa: PLC0415
+
+    return csr_array(vstack(parts, format="csr"))
+
+
+def _examples(docs: pl.DataFrame, wording: Sequence[str], activations: csr_array, doc: np.ndarray) -> pl.DataFrame:
+    """A latent's strongest spans, cut short, with the source and licence of each where the corpus names them."""
+    tops = top_spans(wording, activations, _EXAMPLES)
+    rows = np.concatenate(tops)
+    latents = np.repeat(np.arange(len(tops), dtype=np.int32), [len(top) for top in tops])
+    frame = pl.DataFrame({"latent": latents, "text": [wording[r][:_EXAMPLE_CHARS] for r in rows]})
+    origin = docs.select(pl.col("^source$|^licence$"))[doc[rows]]
+    return frame.hstack(origin.get_columns())
