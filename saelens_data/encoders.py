@@ -51,7 +51,7 @@ class Encoder:
     def __post_init__(self) -> None:
         if self.reader.d_in != self.sae.d_in:
             raise EncoderError(
-                f"encoder {self.name}: the reader gives {self.reader.d_in} numbers a unit, the SAE reads {self.sae.d_in}"
+                f"encoder {self.name}: the reader gives {self.reader.d_in} numbers, the SAE reads {self.sae.d_in}"
             )
 
     def source(self) -> Source:
@@ -70,7 +70,7 @@ class Encoder:
         )
 
     def encode_texts(self, texts: Sequence[str | None]) -> Shard:
-        """Pooled activations of documents; null counts as empty. Raises ValueError on activations that are not finite."""
+        """Pooled activations of documents; null counts as empty. Raises ValueError if one is not finite."""
         reading = self.reader.split([text or "" for text in texts])
         rows, latents, values = [], [], []
         for units, active in self._activations(reading):
@@ -161,8 +161,8 @@ def load_encoder(name: str | Path = DEFAULT_ENCODER, *, dtype: str = "auto") -> 
     )
     if reader.sha256 != reader_spec["sha256"]:
         raise EncoderError(
-            f"encoder {spec['name']} was trained on other weights of {reader.name} (sha256 {reader_spec['sha256'][:12]}…, "
-            f"found {reader.sha256[:12]}…): install those, or train an encoder on these"
+            f"encoder {spec['name']} was trained on other weights of {reader.name} (sha256 "
+            f"{reader_spec['sha256'][:12]}…, found {reader.sha256[:12]}…): install those, or train an encoder on these"
         )
     sae = load_saelens(folder).to(reader.dtype)
     return Encoder(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,8 +26,8 @@ from saelens_data.errors import EncoderError, InputError
 from saelens_data.labels.offline import label_latents, top_spans
 from saelens_data.readers.spans import Part, SpanReader
 from saelens_data.readers.weights import MINILM
-from saelens_data.sae.checkpoints import save_saelens
-from saelens_data.sae.evaluate import evaluate
+from saelens_data.sae.checkpoints import load_saelens, save_saelens
+from saelens_data.sae.evaluate import active_per_document, evaluate
 from saelens_data.sae.model import SAE
 from saelens_data.sae.train import TrainConfig, Trainer
 
@@ -48,18 +49,25 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True, eq=False)
 class SpanSet:
-    """Span vectors of a corpus on disk: vectors [n, d_in] float16, memory-mapped; doc, start, end [n]."""
+    """Spans of a corpus: vectors [n, d_in] float16, memory-mapped; wording [n]; doc [n], the number of the document."""
 
     vectors: np.ndarray
+    wording: pl.Series
     doc: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
 
-    @property
-    def held_out(self) -> np.ndarray:
-        """True for the spans of held-out documents, [n]."""
-        held: np.ndarray = self.doc % HOLD_OUT == HOLD_OUT - 1
-        return held
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to train on and rows held out: each wording once, and none of the held-out ones in the other.
+
+        Corpora repeat themselves (templates, headers, licences). Repetitions would win latents for themselves, and
+        flatter every figure taken on held-out documents.
+        """
+        plain = self.wording.str.to_lowercase().str.replace_all(r"\s+", " ")
+        held = self.doc % HOLD_OUT == HOLD_OUT - 1
+        # Training documents first, so that a wording of both counts as theirs.
+        order = np.argsort(held, kind="stable")
+        first = np.zeros(len(held), dtype=bool)
+        first[order] = plain[order].is_first_distinct().to_numpy()
+        return np.flatnonzero(first & ~held), np.flatnonzero(first & held)
 
 
 def train(
@@ -76,7 +84,7 @@ def train(
     """Train an encoder on the texts of `docs` (columns doc_id, text; source and licence are kept with the examples).
 
     Writes the folder `out`, usable as an encoder's name. An interrupted run goes on from its last checkpoint when the
-    same command is run again. Raises InputError for an `out` that holds something else, EncoderError for too little text.
+    same command is run again. Raises InputError for an `out` that holds an encoder, EncoderError for too little text.
     """
     config = config or TrainConfig()
     folder, work = Path(out), Path(f"{out}.training")
@@ -101,7 +109,8 @@ def train(
     }
     folder.mkdir(parents=True, exist_ok=True)
     save_saelens(sae, folder, dtype=torch.float16, training=asdict(config), reader=reader, hook=span_reader.hook)
-    _describe(docs, spans, np.repeat(scales, span_reader.widths), folder, sae, report)
+    # What ships is measured, not what was trained: the file has float16 weights.
+    _describe(docs, spans, np.repeat(scales, span_reader.widths), folder, load_saelens(folder), report)
     (folder / ENCODER_FILE).write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
     return load_encoder(folder, dtype=dtype)
@@ -109,7 +118,8 @@ def train(
 
 def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Progress) -> SpanSet:
     """Read every document once; vectors go to disk, and are found there again by an interrupted run."""
-    key = f"{docs.select('doc_id', 'text').hash_rows(seed=1).implode().hash(2)[0]} {reader.hook} {reader.dtype} {reader.sha256}"
+    content = docs.select("doc_id", "text").hash_rows(seed=1).implode().hash(2)[0]
+    key = f"{content} {reader.hook} {reader.dtype} {reader.sha256}"
     done = work / "spans.json"
     if not (done.is_file() and done.read_text(encoding="utf-8") == key):
         for old in work.iterdir():
@@ -129,7 +139,9 @@ def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Prog
         done.write_text(key, encoding="utf-8")
     owner, start, end = np.load(work / "where.npy")
     mapped = np.memmap(work / "vectors.f16", np.float16, mode="r").reshape(len(owner), reader.d_in)
-    return SpanSet(mapped, owner, start, end)
+    whole = docs["text"].fill_null("").to_list()
+    wording = [whole[doc][first:last] for doc, first, last in zip(owner, start, end, strict=True)]
+    return SpanSet(mapped, pl.Series(wording, dtype=pl.String), owner)
 
 
 def part_scales(vectors: np.ndarray, widths: Sequence[int], sample: int = 50_000) -> np.ndarray:
@@ -145,14 +157,14 @@ def part_scales(vectors: np.ndarray, widths: Sequence[int], sample: int = 50_000
 
 def _fit(spans: SpanSet, scale: np.ndarray, config: TrainConfig, work: Path, report: Progress) -> SAE:
     checkpoint, key = work / "checkpoint.safetensors", work / "checkpoint.json"
-    trainer = Trainer(spans.vectors, np.flatnonzero(~spans.held_out), config, scale=scale)
+    trainer = Trainer(spans.vectors, spans.rows()[0], config, scale=scale)
     said = json.dumps(asdict(config))
     if checkpoint.is_file() and key.is_file() and key.read_text(encoding="utf-8") == said:
         trainer.load_checkpoint(checkpoint)
 
     def tell(step: int, steps: int, loss: float, dead: int) -> None:
         report("training", step, steps, f"loss {loss:.3f}, {dead} dead")
-        if step % _CHECKPOINT_STEPS == 0:
+        if step % _CHECKPOINT_STEPS == 0 or step == steps:
             trainer.save_checkpoint(checkpoint)
             key.write_text(said, encoding="utf-8")
 
@@ -162,21 +174,24 @@ def _fit(spans: SpanSet, scale: np.ndarray, config: TrainConfig, work: Path, rep
 def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Path, sae: SAE, report: Progress) -> None:
     """Write metrics.json, concepts.parquet and examples.parquet."""
     report("measuring", 0, 1, "")
-    held = np.flatnonzero(spans.held_out)
-    metrics = evaluate(sae, _scaled(spans, held, scale), groups=spans.doc[held])
-    rows = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(~spans.held_out))[:_LABEL_SPANS])
+    rows, held = spans.rows()
+    metrics: dict[str, Any] = {"training_spans": len(rows), "spans": len(spans.doc), "documents": docs.height}
+    metrics |= evaluate(sae, _scaled(spans, held, scale))
+    whole = np.flatnonzero(np.isin(spans.doc, spans.doc[held]))
+    metrics["active_per_document"] = active_per_document(sae, _scaled(spans, whole, scale), spans.doc[whole])
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[:_LABEL_SPANS])
     activations = _activations(sae, spans, rows, scale)
     uses = np.bincount(activations.indices, minlength=sae.d_sae)
-    metrics |= {"spans_for_labels": len(rows), "unused": float((uses == 0).mean()), "training_spans": len(spans.doc)}
-    texts = docs["text"].fill_null("").to_list()
-    wording = [texts[spans.doc[r]][spans.start[r] : spans.end[r]] for r in rows]
+    metrics |= {"spans_for_labels": len(rows), "unused": float((uses == 0).mean())}
+    wording = spans.wording[rows].to_list()
     report("naming", 0, 1, "")
     concepts = label_latents(wording, activations).with_columns(
-        density=pl.Series(uses / len(rows)), strongest=pl.Series(activations.max(axis=0).toarray().ravel())
+        span_density=pl.Series(uses / len(rows)), max_activation=pl.Series(activations.max(axis=0).toarray().ravel())
     )
     concepts.write_parquet(folder / CONCEPTS_FILE, compression="zstd")
     _examples(docs, wording, activations, spans.doc[rows]).write_parquet(folder / EXAMPLES_FILE, compression="zstd")
-    metrics["labelled"] = float(concepts["label"].is_not_null().sum() / concepts.height)
+    metrics["sources"] = _sources(docs)
+    metrics["labelled"] = concepts["label"].is_not_null().sum() / concepts.height
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
 
@@ -203,3 +218,12 @@ def _examples(docs: pl.DataFrame, wording: Sequence[str], activations: csr_array
     frame = pl.DataFrame({"latent": latents, "text": [wording[r][:_EXAMPLE_CHARS] for r in rows]})
     origin = docs.select(pl.col("^source$|^licence$"))[doc[rows]]
     return frame.hstack(origin.get_columns())
+
+
+def _sources(docs: pl.DataFrame) -> list[dict[str, object]]:
+    """Documents of each source and licence, where the corpus names them."""
+    named = [column for column in ("source", "licence") if column in docs.columns]
+    if not named:
+        return []
+    counts = docs.group_by(named).agg(documents=pl.len(), characters=pl.col("text").str.len_chars().sum())
+    return counts.sort(named).to_dicts()

@@ -10,7 +10,7 @@ import torch
 
 from saelens_data.errors import EncoderError
 from saelens_data.sae.checkpoints import load_saelens, save_saelens
-from saelens_data.sae.evaluate import evaluate
+from saelens_data.sae.evaluate import active_per_document, evaluate
 from saelens_data.sae.model import BLOCK_UNITS, SAE
 from saelens_data.sae.sparse_ops import dots, from_mask, times, transposed_times
 from saelens_data.sae.train import TrainConfig, Trainer
@@ -118,7 +118,7 @@ def test_training_explains_planted_directions_with_k_active():
     x = planted()
     sae = make_trainer(TrainConfig(latents=48, k=3, batch=128, epochs=40, lr=3e-3, dead_after=5_000), x).run()
     held = torch.from_numpy(planted(seed=0)[:2000].astype(np.float32))
-    figures = evaluate(sae, held, groups=np.arange(2000) // 4)
+    figures = evaluate(sae, held)
     assert figures["explained_variance"] > 0.85
     assert figures["active_per_unit"] == pytest.approx(3, rel=0.1)
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(48))
@@ -128,12 +128,13 @@ def test_evaluate_by_hand():
     eye = torch.eye(2)
     sae = SAE(eye, torch.zeros(2), torch.zeros(2), eye, torch.zeros(2), "relu")
     x = torch.tensor([[1.0, 0.0], [2.0, -1.0], [0.0, 0.0]])
-    figures = evaluate(sae, x, groups=np.array([0, 0, 1]))
+    figures = evaluate(sae, x)
     # Only the -1 is lost: an error of 1 against a scatter of 2 + 2/3.
     assert figures["explained_variance"] == pytest.approx(1 - 1 / (2 + 2 / 3))
     assert figures["active_per_unit"] == pytest.approx(2 / 3)
-    assert figures["active_per_document"] == pytest.approx(1 / 2)
     assert figures["silent"] == 0.5
+    assert active_per_document(sae, x, np.array([0, 0, 1])) == 0.5
+    assert active_per_document(sae, torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), np.array([7, 7, 9])) == 1.5
 
 
 def test_a_run_from_a_checkpoint_ends_like_one_that_never_stopped(tmp_path):
@@ -155,13 +156,15 @@ def test_a_run_from_a_checkpoint_ends_like_one_that_never_stopped(tmp_path):
     assert torch.equal(straight.threshold, resumed.threshold)
 
 
-def test_dead_latents_come_back():
-    trainer = make_trainer(TrainConfig(latents=48, k=3, batch=64, epochs=6, dead_after=1_000, aux=1.0))
+@pytest.mark.parametrize("way", [{"aux": 1.0, "restart_every": 10_000}, {"aux": 0.0, "restart_every": 10}])
+def test_dead_latents_come_back(way):
+    trainer = make_trainer(TrainConfig(latents=48, k=3, batch=64, epochs=6, dead_after=1_000, **way))
     trainer.parameters["b_enc"][:24] = -1.0  # too low to be chosen against the others
+    trainer.idle[:24] = 1_000
     dead = []
     trainer.run(lambda step, steps, loss, n: dead.append(n))
-    assert max(dead) >= 20
-    assert dead[-1] < max(dead) / 2
+    assert dead[0] >= 20
+    assert dead[-1] < dead[0] / 2
 
 
 def test_settings_that_cannot_train_are_refused():

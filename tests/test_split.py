@@ -38,7 +38,10 @@ def test_every_mark_lies_in_exactly_one_span(text):
         ("A line that was wrapped hard at the column's very edge\nand goes on.", None),
         ("A title\n\nA paragraph.", ["A title", "A paragraph."]),
         ("1. Wash the rice.\n2. Boil the water.", ["1. Wash the rice.", "2. Boil the water."]),
-        ("```python\nif a > b:\n    a = b\n```\nDone. All is well.", ["```python\nif a > b:\n    a = b\n```", "Done. All is well."]),
+        (
+            "```python\nif a > b:\n    a = b\n```\nDone. All is well.",
+            ["```python\nif a > b:\n    a = b\n```", "Done. All is well."],
+        ),
         ("これは文です。もう一つの文がここにあります。", ["これは文です。もう一つの文がここにあります。"]),
     ],
 )

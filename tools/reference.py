@@ -59,5 +59,7 @@ def page() -> str:
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else "docs/reference.md is old: run tools/reference.py")
+        sys.exit(
+            0 if PAGE.read_text(encoding="utf-8") == page() else "docs/reference.md is old: run tools/reference.py"
+        )
     PAGE.write_text(page(), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -56,9 +57,10 @@ class SpanReader:
         self.dtype = choose_dtype(dtype)
         self.sha256 = sha256_of(folder)
         self._batch_tokens = batch_tokens
-        self._model = SentenceTransformer(
-            str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": self.dtype}
-        ).eval()
+        with _without_progress_bars():
+            self._model = SentenceTransformer(
+                str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": self.dtype}
+            ).eval()
         self.transformer: Any = self._model[0].model
         self._tokenizer: Any = self._model.tokenizer
         self._prefix, self._suffix = _special_ids(self._tokenizer)
@@ -180,6 +182,26 @@ def choose_dtype(name: str) -> torch.dtype:
     if name not in ("bfloat16", "float32"):
         raise EncoderError(f"dtype '{name}' is not known: use auto, bfloat16 or float32")
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for weights that load in a moment; what was set before is set again."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+
+    bars: Any = logging  # without types
+    if not bars.is_progress_bar_enabled():
+        yield
+        return
+    hub_has_none = are_progress_bars_disabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()  # those of the hub, too
+        if hub_has_none:
+            disable_progress_bars()
 
 
 def _layers(model: Any) -> torch.nn.ModuleList:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from saelens_data.errors import EncoderError
+from saelens_data.sae.sparse_ops import Codes, times
 
 Activation = Literal["relu", "jumprelu", "topk"]
 
@@ -102,9 +103,7 @@ class SAE:
         """Reconstructions [n, d_in] in the scaled space of in_scale * x."""
         ptr = torch.zeros(n + 1, dtype=torch.int64)
         ptr[1:] = torch.bincount(active.row, minlength=n).cumsum(0)
-        codes = torch.sparse_csr_tensor(ptr, active.latent, active.value, (n, self.d_sae))
-        result: torch.Tensor = codes @ self.W_dec + self.b_dec
-        return result
+        return times(Codes(ptr, active.latent, active.value), self.W_dec) + self.b_dec
 
     def blocks(self, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor, Activations]]:
         """Yield (in_scale * x, reconstruction, activations) for each block of x, for evaluation."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -62,8 +64,17 @@ def transposed_times(codes: Codes, x: torch.Tensor, d_sae: int) -> torch.Tensor:
 
 def dots(codes: Codes, x: torch.Tensor, W: torch.Tensor) -> torch.Tensor:
     """x[row] . W[latent] for each entry, [nnz], with x [n, d] and W [d_sae, d]."""
+    _spend_warning()
     pattern = torch.sparse_csr_tensor(
         codes.ptr, codes.latent, torch.zeros_like(codes.value), (codes.n, len(W)), check_invariants=False
     )
     found: torch.Tensor = torch.sparse.sampled_addmm(pattern, x, W.t(), beta=0.0).values()
     return found
+
+
+@cache
+def _spend_warning() -> None:
+    """Have torch say here, unheard, what it says once in a process: that this layout of sparse arrays is in beta."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        torch.sparse_csr_tensor([0, 0], [], torch.empty(0), (1, 1), check_invariants=False)

