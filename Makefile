@@ -3,11 +3,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := saelens_data tests
+SOURCES := saelens_data tests tools
 
 .PHONY: demo test lint encoder clean
 
 demo: .venv/demo
+	@mkdir -p demo
 	@$(BIN)/saelens-data diff datasets/habits/answers_a.jsonl datasets/habits/answers_b.jsonl \
 	  --pair-on prompt -n 10 --report demo/report.html
 	@echo "Open demo/report.html in a browser."
@@ -30,6 +31,12 @@ lint: .venv/test
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/demo
+
+# The bundled encoder, from the texts that its card names.
+TEXTS ?= sae_training_text.parquet
+encoder: .venv/demo
+	$(BIN)/python tools/stdlib_text.py build/stdlib.jsonl
+	$(BIN)/saelens-data train $(TEXTS) build/stdlib.jsonl -o build/minilm-8k --latents 8192 --k 64
 
 clean:
 	rm -rf .venv demo build

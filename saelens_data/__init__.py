@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saelens_data.aa_check import aa_check as aa_check
     from saelens_data.corpus import Corpus as Corpus
     from saelens_data.corpus import read_corpus as read_corpus
     from saelens_data.diff import DiffResult as DiffResult
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from saelens_data.matrix import Source as Source
     from saelens_data.report import write_diff_report as write_diff_report
     from saelens_data.results import Result as Result
-    from saelens_data.store import open_store as open  # noqa: A004
-    from saelens_data.store import verify_store as verify
+    from saelens_data.store import open_store as open  # noqa: A004, F401
+    from saelens_data.store import verify_store as verify  # noqa: F401
     from saelens_data.store import write_store as write_store
     from saelens_data.training import train as train
 
@@ -35,6 +36,7 @@ _PUBLIC = {
     "Result": "results:Result",
     "SaelensDataError": "errors:SaelensDataError",
     "Source": "matrix:Source",
+    "aa_check": "aa_check:aa_check",
     "diff": "diff:diff",
     "encode": "encode:encode",
     "examples": "evidence:examples",
@@ -46,7 +48,7 @@ _PUBLIC = {
     "write_diff_report": "report:write_diff_report",
     "write_store": "store:write_store",
 }
-__all__ = list(_PUBLIC)  # noqa: PLE0605
+__all__ = list(_PUBLIC)
 
 
 class _Package(ModuleType):

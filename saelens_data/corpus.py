@@ -136,7 +136,7 @@ def read_corpus(
     """
     if limit is not None and limit < 1:
         raise InputError(f"the limit is {limit}: give 1 or more documents")
-    table, name = _read(source, limit)
+    table, name = _read(source, None if limit is None else min(limit, sys.maxsize))
     if not table.height:
         docs = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
         return Corpus(docs, (*table.notes, f"'{name}' holds no documents"), name, "empty")
@@ -151,6 +151,8 @@ def read_corpus(
 
 def _read(source: Any, limit: int | None) -> tuple[Table, str]:
     if isinstance(source, str | PathLike):
+        if not str(source).strip():  # as from an unset variable; it must not mean the current folder
+            raise InputError("the path of the texts is empty: name a file or a folder")
         path = Path(source).expanduser()
         return read_path(path, limit), name_of(path)
     if isinstance(source, pl.LazyFrame):
@@ -186,6 +188,8 @@ def _recognise(table: Table, source: str) -> _Found:
     if guess := _longest(table):
         found = _found("text", table, guess)
         return replace(found, notes=(*found.notes, f"'{guess}' was guessed: choose another with --text (text=)"))
+    if not any(_is_words(column) for column in table.columns.values()):
+        raise InputError(f"no column of '{source}' holds text: give a source that has one; {_has(table)}")
     raise InputError(
         f"cannot tell which column of '{source}' holds the text: name it with --text (text=); {_has(table)}"
     )

@@ -52,6 +52,7 @@ from saelens_data.corpus_text import (
     suffix_of,
 )
 from saelens_data.errors import InputError, choices
+from saelens_data.store.manifest import is_store
 
 _TEXT_SUFFIXES = (".txt", ".md")
 _NUMBERS = (
@@ -62,12 +63,28 @@ _NUMBERS = (
 
 def read_path(path: Path, limit: int | None = None) -> Table:
     """Read the first `limit` documents of a file or folder. Raises InputError for what cannot be read."""
-    if not path.exists():
-        names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        raise InputError(f"there is no file or folder '{path}'; {choices(path.name, names)}")
-    if path.is_dir():
-        return _read_folder(path, limit)
+    try:
+        if not path.exists():
+            raise InputError(_missing(path))
+        if path.is_dir():
+            return _read_folder(path, limit)
+    except OSError as error:
+        where = error.filename or path
+        raise InputError(f"'{where}' cannot be read ({error.strerror}): give another file or folder") from error
+    if not path.is_file():
+        raise InputError(f"'{path}' is no file but a device or a pipe: save the texts to a file first")
     return (_READERS.get(suffix_of(path)) or _sniff(path))(path, limit)
+
+
+def _missing(path: Path) -> str:
+    """What to say of a path that is not there."""
+    if path.name == "-":
+        return "texts are not read from standard input: save them to a file first"
+    if not path.parent.is_dir():
+        return f"there is no file or folder '{path}', because there is no folder '{path.parent}'"
+    names = [p.name for p in path.parent.iterdir() if suffix_of(p) in _READERS or p.is_dir()]
+    names = sorted(name for name in names if not name.startswith("."))
+    return f"there is no file or folder '{path}'; {choices(path.name, names)}"
 
 
 def name_of(path: Path) -> str:
@@ -177,7 +194,9 @@ def _frame(paths: Sequence[Path], read: Callable[[Path, int | None], Any], limit
         return pl.DataFrame(pl.from_arrow(table))
     except (pa.ArrowException, OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         names, reason = ", ".join(path.name for path in paths[:3]), str(error).partition("\n")[0]
-        raise InputError(f"cannot read {names} in '{paths[0].parent}', which may be damaged: {reason}") from error
+        raise InputError(
+            f"cannot read {names} in '{paths[0].parent}', which may be damaged ({reason.rstrip('.')}): copy it again"
+        ) from error
 
 
 def _parquet_table(path: Path, limit: int | None) -> Any:
@@ -205,6 +224,8 @@ def _arrow_table(path: Path, limit: int | None) -> Any:  # noqa: ARG001 - mapped
 
 
 def _read_folder(path: Path, limit: int | None) -> Table:
+    if is_store(path):
+        raise InputError(f"'{path}' is a store, encoded already: give the texts that it was made of")
     if (path / "dataset_dict.json").exists():
         return _read_splits(path, limit)
     if (path / "state.json").exists() and (path / "dataset_info.json").exists():

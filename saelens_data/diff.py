@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 
 from saelens_data import stats
-from saelens_data.errors import InputError, choices
+from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.pairing import align
 from saelens_data.results import Result
+from saelens_data.wording import count
 
 #: Ratio of mean lengths from which a note warns of it.
 _LONGER = 1.1
@@ -54,18 +56,18 @@ class DiffResult(Result):
         """Sets, sizes, pairs, tests and findings in two sentences."""
         (name_a, name_b), found = self.names, self.findings
         in_a, in_b = ((found["favours"] == name).sum() for name in self.names)
-        sizes = f"{name_a} ({_count(self.a.n_docs, 'document')}) against {name_b} ({_count(self.b.n_docs, 'document')})"
+        sizes = f"{name_a} ({count(self.a.n_docs, 'document')}) against {name_b} ({count(self.b.n_docs, 'document')})"
         pairs = "" if self.pair_on is None else f", paired on '{self.pair_on}'"
         return (
             f"{sizes}{pairs}: {self.n_tested:,} of {self.a.n_concepts:,} concepts tested. "
-            f"{_count(found.height, 'finding')} at q < {self.alpha:g}: "
+            f"{count(found.height, 'finding')} at q < {self.alpha:g}: "
             f"{in_a:,} more frequent in {name_a}, {in_b:,} in {name_b}."
         )
 
 
 @dataclass(frozen=True, eq=False)
-class _Counts:
-    """Documents in which each latent is active, [latents] int64; `both` counts pairs, None without pairing."""
+class Counts:
+    """Documents in which each latent is active, [..., latents] int64; `both` counts pairs, None without pairing."""
 
     a: np.ndarray
     b: np.ndarray
@@ -73,9 +75,10 @@ class _Counts:
     n_b: int
     both: np.ndarray | None = None
 
-    def take(self, latents: np.ndarray) -> _Counts:
+    def take(self, latents: np.ndarray) -> Counts:
+        """The counts of these latents."""
         both = None if self.both is None else self.both[latents]
-        return _Counts(self.a[latents], self.b[latents], self.n_a, self.n_b, both)
+        return Counts(self.a[latents], self.b[latents], self.n_a, self.n_b, both)
 
     def least_p(self) -> np.ndarray:
         """The smallest p that the margins of each latent allow."""
@@ -84,11 +87,13 @@ class _Counts:
         return stats.mcnemar_least_p(self.a + self.b - 2 * self.both)
 
     def p_value(self) -> np.ndarray:
+        """Fisher's exact test, McNemar's for pairs."""
         if self.both is None:
             return stats.fisher_exact(self.a, self.b, self.n_a, self.n_b)
         return stats.mcnemar_exact(self.a - self.both, self.b - self.both)
 
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Newcombe's interval of the difference: (low, high)."""
         if self.both is None:
             return stats.newcombe_unpaired(self.a, self.b, self.n_a, self.n_b)
         return stats.newcombe_paired(self.both, self.a - self.both, self.b - self.both, self.n_a)
@@ -118,14 +123,15 @@ def diff(
         notes.append(f"{names[0]} and {names[1]} hold the very same documents: no difference is to be expected.")
     both = None
     if pair_on is not None:
-        a, b = _align(a, b, pair_on, names, notes)
+        a, b = align(a, b, pair_on, names, notes)
         both = stats.count_both(a.X, b.X)
     count_a, count_b = (stats.count_active(m.X.indices, m.n_concepts) for m in (a, b))
-    counts = _Counts(count_a, count_b, a.n_docs, b.n_docs, both)
+    counts = Counts(count_a, count_b, a.n_docs, b.n_docs, both)
     tested = np.flatnonzero(counts.least_p() < alpha)
     notes += _note_untested(counts, len(tested), alpha) + _note_length(a, b, names)
+    frame = _table(a.concepts, tested, counts.take(tested), alpha, names)
     return DiffResult(
-        frame=_table(a.concepts, tested, counts.take(tested), alpha, names),
+        frame=_ranked(frame),
         parameters=_parameters(a.source.encoder, counts, len(tested), pair_on, alpha, names),
         notes=tuple(notes),
         a=a,
@@ -156,7 +162,7 @@ def _without_failed(m: ConceptMatrix, name: str, notes: list[str]) -> ConceptMat
     n = m.n_docs
     if "error" in m.docs.columns and (failed := n - m.docs["error"].null_count()):
         m = m.filter_docs(pl.col("error").is_null())
-        notes.append(f"Left out of {name}: {_count(failed, 'document')} that could not be encoded.")
+        notes.append(f"Left out of {name}: {count(failed, 'document')} that could not be encoded.")
     if m.n_docs == 0:
         why = f"all {n:,} could not be encoded" if n else "it is empty"
         raise InputError(f"{name} has no documents to compare: {why}; choose another file, store or condition")
@@ -170,80 +176,13 @@ def _same_documents(a: ConceptMatrix, b: ConceptMatrix) -> bool:
     return one.equals(other, null_equal=False)  # ids alone prove little: two files may both count from 0
 
 
-def _align(
-    a: ConceptMatrix, b: ConceptMatrix, pair_on: str, names: tuple[str, str], notes: list[str]
-) -> tuple[ConceptMatrix, ConceptMatrix]:
-    """The documents with a partner, row i of one the partner of row i of the other, in the order of `a`."""
-    keys = _as_one_type([_keys(m, pair_on, name) for m, name in zip((a, b), names, strict=True)])
-    sides = []
-    for key, row, name in zip(keys, ("row_a", "row_b"), names, strict=True):
-        _require_unique(key.drop_nulls(), pair_on, name)
-        sides.append(key.to_frame().with_row_index(row).drop_nulls("key"))
-    pairs = sides[0].join(sides[1], on="key", maintain_order="left")
-    if pairs.height == 0:
-        raise InputError(
-            f"cannot pair on '{pair_on}': no value is in both {names[0]} ({_count(sides[0].height, 'value')}) and "
-            f"{names[1]} ({_count(sides[1].height, 'value')}); pair on another column, or compare without pairing"
-        )
-    notes += _note_unpaired(keys, pairs.height, pair_on, names)
-    return _take(a, pairs["row_a"].to_numpy()), _take(b, pairs["row_b"].to_numpy())
-
-
-def _keys(m: ConceptMatrix, pair_on: str, name: str) -> pl.Series:
-    if pair_on not in m.docs.columns:
-        raise InputError(f"cannot pair on '{pair_on}': {name} has no such column; {choices(pair_on, m.docs.columns)}")
-    if (key := m.docs[pair_on]).dtype.is_nested():
-        raise InputError(
-            f"cannot pair on '{pair_on}': it holds {key.dtype} in {name}; pair on a column of plain values"
-        )
-    return key.alias("key")
-
-
-def _as_one_type(keys: list[pl.Series]) -> list[pl.Series]:
-    """Two columns of keys made comparable: 3 and 3.0 as numbers, else as text (7 in one file, "7" in the other)."""
-    types = [key.dtype for key in keys]
-    if types[0] == types[1]:
-        return keys
-    as_numbers = all(t.is_numeric() for t in types) and any(t.is_float() for t in types)
-    return [key.cast(pl.Float64 if as_numbers else pl.String) for key in keys]
-
-
-def _require_unique(key: pl.Series, pair_on: str, name: str) -> None:
-    counts = key.value_counts(name="n").filter(pl.col("n") > 1)
-    if counts.height:
-        value, times = counts.sort("n", "key", descending=[True, False]).row(0)
-        shown = str(value) if len(str(value)) <= 40 else str(value)[:39] + "…"
-        others = f" ({_count(counts.height - 1, 'more such value')})" if counts.height > 1 else ""
-        raise InputError(
-            f"cannot pair on '{pair_on}': in {name} '{shown}' stands in {times:,} documents{others}; pair on a column "
-            "that is unique in each set, keep one document for each value, or compare without pairing"
-        )
-
-
-def _take(m: ConceptMatrix, rows: np.ndarray) -> ConceptMatrix:
-    in_place = len(rows) == m.n_docs and bool((np.diff(rows.astype(np.int64)) == 1).all())
-    return m if in_place else m.take_docs(rows)
-
-
-def _note_unpaired(keys: list[pl.Series], n_pairs: int, pair_on: str, names: tuple[str, str]) -> list[str]:
-    notes = []
-    for key, name in zip(keys, names, strict=True):
-        empty = key.null_count()
-        alone = len(key) - empty - n_pairs
-        parts = [f"{_count(alone, 'document')} without a partner"] if alone else []
-        parts += [f"{_count(empty, 'document')} with no value"] if empty else []
-        if parts:
-            notes.append(f"Left out of {name} when pairing on '{pair_on}': {' and '.join(parts)}.")
-    return notes
-
-
-def _note_untested(counts: _Counts, n_tested: int, alpha: float) -> list[str]:
+def _note_untested(counts: Counts, n_tested: int, alpha: float) -> list[str]:
     silent = int(((counts.a + counts.b) == 0).sum())
     rare = len(counts.a) - n_tested - silent
-    parts = [f"{silent:,} active in no document"] if silent else []
+    parts = [f"{count(silent, 'concept')} active in no document"] if silent else []
     where = "active in too few documents or all but too few" if counts.both is None else "differing in too few pairs"
-    parts += [f"{rare:,} {where} for any outcome to reach p < {alpha:g}"] if rare else []
-    return [f"Not tested, and not counted among the tests: concepts {' and '.join(parts)}."] if parts else []
+    parts += [f"{count(rare, 'concept')} {where} for any outcome to reach p < {alpha:g}"] if rare else []
+    return [f"Not tested, and not counted among the tests: {' and '.join(parts)}."] if parts else []
 
 
 def _note_length(a: ConceptMatrix, b: ConceptMatrix, names: tuple[str, str]) -> list[str]:
@@ -258,14 +197,12 @@ def _note_length(a: ConceptMatrix, b: ConceptMatrix, names: tuple[str, str]) -> 
     return [f"Documents of {names[longer]} are longer: {lengths}. {effect}."]
 
 
-def _table(
-    concepts: pl.DataFrame, tested: np.ndarray, c: _Counts, alpha: float, names: tuple[str, str]
-) -> pl.DataFrame:
+def _table(concepts: pl.DataFrame, tested: np.ndarray, c: Counts, alpha: float, names: tuple[str, str]) -> pl.DataFrame:
     density_a, density_b, p = c.a / c.n_a, c.b / c.n_b, c.p_value()
     difference, q, (low, high) = density_a - density_b, stats.benjamini_hochberg(p), c.interval()
     label = concepts["label"][tested] if "label" in concepts.columns else pl.Series([None] * len(tested))
     favours = np.sign(c.a * c.n_b - c.b * c.n_a)
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "latent": concepts["latent"][tested],
             "label": label.cast(pl.String),
@@ -283,11 +220,9 @@ def _table(
             **_pair_columns(c),
         }
     )
-    order = _order(np.abs(difference), p, q < alpha, tested)
-    return frame[order].with_row_index("rank", offset=1)
 
 
-def _pair_columns(c: _Counts) -> dict[str, pl.Series]:
+def _pair_columns(c: Counts) -> dict[str, pl.Series]:
     """The same columns in every result, null where there are no pairs."""
     empty = np.full(len(c.a), None)
     values = [empty] * 3 if c.both is None else [np.full(len(c.a), c.n_a), c.a - c.both, c.b - c.both]
@@ -295,14 +230,16 @@ def _pair_columns(c: _Counts) -> dict[str, pl.Series]:
     return {name: pl.Series(name, value, dtype=pl.Int64) for name, value in zip(names, values, strict=True)}
 
 
-def _order(size: np.ndarray, p: np.ndarray, finding: np.ndarray, latent: np.ndarray) -> np.ndarray:
+def _ranked(frame: pl.DataFrame) -> pl.DataFrame:
     """Findings by size, then the rest by p; ties by the other of the two, then by latent."""
-    size = -np.round(size, 12)  # equal counts must tie, whatever the rounding of their shares
-    return np.lexsort((latent, np.where(finding, p, size), np.where(finding, size, p), ~finding))
+    p, finding = frame["p_value"].to_numpy(), frame["finding"].to_numpy()
+    size = -np.abs(frame["difference"].to_numpy()).round(12)  # equal counts must tie, whatever their shares' rounding
+    order = np.lexsort((frame["latent"], np.where(finding, p, size), np.where(finding, size, p), ~finding))
+    return frame[order].with_row_index("rank", offset=1)
 
 
 def _parameters(
-    encoder: str, c: _Counts, n_tested: int, pair_on: str | None, alpha: float, names: tuple[str, str]
+    encoder: str, c: Counts, n_tested: int, pair_on: str | None, alpha: float, names: tuple[str, str]
 ) -> dict[str, Any]:
     return {
         "encoder": encoder,
@@ -317,7 +254,3 @@ def _parameters(
         "tested": n_tested,
         "untestable": len(c.a) - n_tested,
     }
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

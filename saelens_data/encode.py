@@ -14,6 +14,7 @@ from saelens_data.corpus import Corpus, read_corpus
 from saelens_data.encoders import DEFAULT_ENCODER, Encoder, find_encoder, identity_of, load_encoder
 from saelens_data.matrix import ConceptMatrix, Units
 from saelens_data.store import Shard, StoreWriter, is_store, open_store
+from saelens_data.store.files import explained
 from saelens_data.store.manifest import read_manifest
 
 #: A shard closes at either of these; some twenty seconds of work is the most that a kill can lose.
@@ -47,7 +48,8 @@ def encode(
         store = cache_path(corpus, encoder, dtype)
         if is_store(store) and read_manifest(store).complete:
             return open_store(store)
-        store.parent.mkdir(parents=True, exist_ok=True)
+        with explained(store.parent):
+            store.parent.mkdir(parents=True, exist_ok=True)
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, dtype=dtype)
     write_corpus(corpus, Path(store), loaded, overwrite=overwrite, progress=progress)
     return open_store(store)

@@ -58,7 +58,7 @@ def examples(m: ConceptMatrix, latent: int, *, n: int = 10) -> ExamplesResult:
     if n < 1:
         raise InputError(f"{n} examples asked for: give 1 or more")
     column = column_of(m, latent)
-    rows = active_rows(m, latent)
+    rows = active_rows(m, [latent])[latent]
     spans = evidence_for(m, latent, rows[:n])
     label = m.concepts["label"][column] if "label" in m.concepts.columns else None
     return ExamplesResult(
@@ -72,12 +72,20 @@ def examples(m: ConceptMatrix, latent: int, *, n: int = 10) -> ExamplesResult:
     )
 
 
-def active_rows(m: ConceptMatrix, latent: int) -> np.ndarray:
-    """Rows of the documents in which a latent is active, [n_active] int64, the strongest first, ties in row order."""
-    position = np.flatnonzero(m.X.indices == column_of(m, latent))
-    rows = np.searchsorted(m.X.indptr, position, side="right") - 1
-    found: np.ndarray = rows[np.argsort(-m.X.data[position], kind="stable")].astype(np.int64)
-    return found
+def active_rows(m: ConceptMatrix, latents: Sequence[int]) -> dict[int, np.ndarray]:
+    """Rows of the documents in which each of `latents` is active, [n_active] int64, strongest first, ties in row order.
+
+    One pass over the activations serves them all. Raises InputError for a latent that the matrix does not hold.
+    """
+    columns = {latent: column_of(m, latent) for latent in latents}
+    wanted = np.zeros(m.n_concepts, dtype=bool)
+    wanted[list(columns.values())] = True
+    position = np.flatnonzero(wanted[m.X.indices])
+    row = np.searchsorted(m.X.indptr, position, side="right") - 1
+    column = m.X.indices[position]
+    order = np.lexsort((row, -m.X.data[position], column))
+    column, row = column[order], row[order].astype(np.int64)
+    return {latent: row[slice(*np.searchsorted(column, (at, at + 1)))] for latent, at in columns.items()}
 
 
 def evidence_for(m: ConceptMatrix, latent: int, rows: Sequence[int] | np.ndarray) -> list[Span]:

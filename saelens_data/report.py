@@ -18,14 +18,16 @@ from saelens_data.diff import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.evidence import Passage, Span, active_rows, column_of, evidence_for, passage
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.results import write_whole
 from saelens_data.wording import count, difference_in_words, p_in_words, share, short_names
 
 #: Shown, and marked as such, where nothing is a finding.
 NEAREST = 10
 #: Characters of a document and of a prompt that an example shows.
 _PASSAGE_CHARS, _PROMPT_CHARS = 520, 280
-#: Upper ends that the scale of a chart may have, as shares.
-_SCALES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+#: Upper ends that the scale of a chart may have, as shares; few for densities, whose bars are read against the whole.
+_DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_DIFFERENCES = (*_DENSITIES[:5], 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 #: Words for keys of the parameters that do not speak for themselves.
 _TERMS = {
     "pair_on": "paired on",
@@ -116,16 +118,9 @@ def write_diff_report(
     ten nearest non-findings are shown and marked.
     Raises InputError for a path that cannot be written and for counts out of range.
     """
-    from saelens_data.store import atomic_write_bytes  # noqa: PLC0415
-
     path = Path(path)
     html = diff_html(result, findings=findings, examples=examples)
-    try:
-        atomic_write_bytes(path, html.encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise InputError(
-            f"cannot write the report '{path}': {error.strerror or error}; choose another place"
-        ) from error
+    write_whole(path, html.encode("utf-8", errors="replace"))
     return path
 
 
@@ -138,7 +133,10 @@ def diff_html(result: DiffResult, *, findings: int = 50, examples: int = 4) -> s
     found = result.findings
     shown = found.head(findings) if found.height else result.frame.head(NEAREST)
     rows = list(shown.iter_rows(named=True))
-    scales = _scale(max(r["density_a"], r["density_b"]) for r in rows), _scale(_reach(r) for r in rows)
+    scales = (
+        _scale(_DENSITIES, (max(r["density_a"], r["density_b"]) for r in rows)),
+        _scale(_DIFFERENCES, (_reach(r) for r in rows)),
+    )
     return render(
         "diff",
         result=result,
@@ -147,7 +145,10 @@ def diff_html(result: DiffResult, *, findings: int = 50, examples: int = 4) -> s
         n_docs={"a": result.a.n_docs, "b": result.b.n_docs},
         n_found=found.height,
         favours={side: (found["favours"] == name).sum() for side, name in zip("ab", result.names, strict=True)},
-        findings=[_finding(result, row, scales, examples) for row in rows],
+        findings=[
+            _finding(result, row, scales, groups)
+            for row, groups in zip(rows, _groups(result, rows, examples), strict=True)
+        ],
         scales=[share(scale) for scale in scales],
         parameters=_parameters(result),
     )
@@ -157,13 +158,15 @@ def _reach(row: Mapping[str, Any]) -> float:
     return float(max(abs(row["ci_low"]), abs(row["ci_high"])))
 
 
-def _scale(values: Iterator[float]) -> float:
-    """The least of the round shares that reaches all values."""
+def _scale(ends: Sequence[float], values: Iterator[float]) -> float:
+    """The least of `ends` that reaches all values."""
     reach = max(values, default=1.0)
-    return next(scale for scale in _SCALES if scale >= min(reach, 1.0))
+    return next(end for end in ends if end >= min(reach, 1.0))
 
 
-def _finding(result: DiffResult, row: Mapping[str, Any], scales: tuple[float, float], examples: int) -> Finding:
+def _finding(
+    result: DiffResult, row: Mapping[str, Any], scales: tuple[float, float], groups: tuple[Group, ...]
+) -> Finding:
     concept = result.a.concepts.row(column_of(result.a, row["latent"]), named=True)
     sides = {result.names[0]: "a", result.names[1]: "b", None: ""}
     density, reach = scales
@@ -181,7 +184,7 @@ def _finding(result: DiffResult, row: Mapping[str, Any], scales: tuple[float, fl
         whisker=Whisker(*(50 + 50 * row[key] / reach for key in ("ci_low", "ci_high", "difference"))),
         difference=difference_in_words(row, result.names),
         facts=tuple(_facts(result, row)),
-        groups=tuple(_groups(result, row, examples)),
+        groups=groups,
     )
 
 
@@ -212,25 +215,50 @@ class _Set:
     side: str
     name: str
     m: ConceptMatrix
+    #: Rows in which each latent that is shown is active, strongest first.
+    active: Mapping[int, np.ndarray]
 
 
-def _groups(result: DiffResult, row: Mapping[str, Any], examples: int) -> Iterator[Group]:
-    """Documents of each set; of pairs, those in which one alone has the concept, the set that has more first."""
-    sets = (_Set("a", result.names[0], result.a), _Set("b", result.names[1], result.b))
-    if examples == 0 or any(s.m.evidence is None for s in sets):
+def _groups(result: DiffResult, rows: Sequence[Mapping[str, Any]], examples: int) -> Iterator[tuple[Group, ...]]:
+    """Examples of each of `rows`: none where none are asked for, or the words behind activations were not kept."""
+    if examples == 0 or result.a.evidence is None or result.b.evidence is None:
+        yield from ((),) * len(rows)
         return
-    latent: int = row["latent"]
-    active = {s.side: active_rows(s.m, latent) for s in sets}
-    if result.pair_on is None:
-        for s in sets:
-            title = _title(f"In {s.name}", len(active[s.side]), s.m.n_docs, "document", examples)
-            yield Group(s.side, title, tuple(_single(s, latent, active[s.side][:examples])))
-        return
-    first, second = sets if row["favours"] != result.names[1] else sets[::-1]
-    for shown, partner, most in ((first, second, examples), (second, first, max(1, examples // 2))):
-        alone = active[shown.side][~np.isin(active[shown.side], active[partner.side])]
-        title = _title(f"Only in {shown.name}", len(alone), shown.m.n_docs, "pair", most)
-        yield Group(shown.side, title, tuple(_pairs(shown, partner, result.pair_on, latent, alone[:most])))
+    latents = [row["latent"] for row in rows]
+    a = _Set("a", result.names[0], result.a, active_rows(result.a, latents))
+    b = _Set("b", result.names[1], result.b, active_rows(result.b, latents))
+    for row in rows:
+        if result.pair_on is None:
+            yield tuple(_of_each(s, row["latent"], examples) for s in (a, b))
+        else:
+            first, second = (b, a) if row["favours"] == b.name else (a, b)
+            yield (
+                _of_pairs(first, second, result.pair_on, row["latent"], examples),
+                _of_pairs(second, first, result.pair_on, row["latent"], max(1, examples // 2)),
+            )
+
+
+def _of_each(s: _Set, latent: int, most: int) -> Group:
+    """Documents of one set."""
+    rows = s.active[latent]
+    exhibits = (
+        Exhibit(_prompt(s.m, span.row), (_document(s, span.row, span),))
+        for span in evidence_for(s.m, latent, rows[:most])
+    )
+    return Group(s.side, _title(f"In {s.name}", len(rows), s.m.n_docs, "document", most), tuple(exhibits))
+
+
+def _of_pairs(shown: _Set, partner: _Set, pair_on: str, latent: int, most: int) -> Group:
+    """Pairs in which one set alone has the concept; the partner lies in the same row of the other set."""
+    rows = shown.active[latent]
+    alone = rows[~np.isin(rows, partner.active[latent])]
+    exhibits = []
+    for span in evidence_for(shown.m, latent, alone[:most]):
+        document = _document(shown, span.row, span)
+        beside = _document(partner, span.row, None, at=document.passage.at)
+        prompt = _prompt(shown.m, span.row) or f"{pair_on}: {shown.m.docs[pair_on][span.row]}"
+        exhibits.append(Exhibit(prompt, (document, beside) if shown.side == "a" else (beside, document)))
+    return Group(shown.side, _title(f"Only in {shown.name}", len(alone), shown.m.n_docs, "pair", most), tuple(exhibits))
 
 
 def _title(where: str, found: int, n: int, noun: str, most: int) -> str:
@@ -238,20 +266,6 @@ def _title(where: str, found: int, n: int, noun: str, most: int) -> str:
         return f"{where}: none of {count(n, noun)}"
     strongest = "" if found <= most else f"; the {most} strongest" if most > 1 else "; the strongest"
     return f"{where}: {found:,} of {count(n, noun)}{strongest}"
-
-
-def _single(s: _Set, latent: int, rows: np.ndarray) -> Iterator[Exhibit]:
-    for span in evidence_for(s.m, latent, rows):
-        yield Exhibit(_prompt(s.m, span.row), (_document(s, span.row, span),))
-
-
-def _pairs(shown: _Set, partner: _Set, pair_on: str, latent: int, rows: np.ndarray) -> Iterator[Exhibit]:
-    """The answer with the evidence and its partner's, which lies in the same row of the other set."""
-    for span in evidence_for(shown.m, latent, rows):
-        document = _document(shown, span.row, span)
-        beside = _document(partner, span.row, None, at=document.passage.at)
-        prompt = _prompt(shown.m, span.row) or f"{pair_on}: {shown.m.docs[pair_on][span.row]}"
-        yield Exhibit(prompt, (document, beside) if shown.side == "a" else (beside, document))
 
 
 def _document(s: _Set, row: int, span: Span | None, *, at: float = 0.0) -> Document:

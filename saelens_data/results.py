@@ -7,7 +7,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import polars as pl
 from polars import selectors as cs
 
 from saelens_data.errors import InputError
+from saelens_data.store.files import atomic_write_bytes
 
 #: Rows and characters of a cell shown in a notebook.
 _SHOWN_ROWS, _SHOWN_CHARS = 10, 120
@@ -91,8 +91,12 @@ class Result:
         suffix = path.suffix.lower()
         if suffix not in _FORMATS:
             raise InputError(f"cannot save a result as '{path.name}': its name must end in {', '.join(_FORMATS)}")
-        _write_whole(path, _FORMATS[suffix](self))
+        write_whole(path, self.to_bytes(suffix))
         return path
+
+    def to_bytes(self, suffix: str) -> bytes:
+        """What `save` writes to a file of this suffix, such as ".csv"."""
+        return _FORMATS[suffix](self)
 
 
 def _cell(value: Any) -> str:
@@ -148,13 +152,9 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name beside `path`, then rename: a reader sees the old file or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that the old one or the new one is there. Raises InputError where it cannot be written."""
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        atomic_write_bytes(path, content)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise InputError(f"cannot write '{path}': {error.strerror or error}") from error
+        raise InputError(f"cannot write '{path}': {error.strerror or error}; choose another place") from error

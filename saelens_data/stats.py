@@ -36,8 +36,16 @@ def count_both(X: csr_array, Y: csr_array) -> np.ndarray:
     return count_active(_pattern(X).multiply(_pattern(Y)).indices, X.shape[1])
 
 
-def _pattern(X: csr_array) -> csr_array:
-    return csr_array((np.ones(len(X.indices), dtype=bool), X.indices, X.indptr), shape=X.shape)
+def _pattern(X: csr_array, dtype: type = np.bool_) -> csr_array:
+    return csr_array((np.ones(len(X.indices), dtype=dtype), X.indices, X.indptr), shape=X.shape)
+
+
+def count_chosen(X: csr_array, chosen: np.ndarray) -> np.ndarray:
+    """Documents in which each latent is active within each of several sets, [sets, latents] int32.
+
+    `chosen` [sets, documents] int: how often each set counts a document (1 or 0; -1 takes it away).
+    """
+    return np.asarray((_pattern(X, np.int32).T @ np.ascontiguousarray(chosen.T, dtype=np.int32)).T)
 
 
 def wilson(count: np.ndarray, n: int | np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:

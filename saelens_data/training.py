@@ -91,11 +91,15 @@ def train(
     if (folder / ENCODER_FILE).exists() and not overwrite:
         raise InputError(f"{folder} holds an encoder already: choose another folder or say --overwrite")
     report = progress or (lambda *_: None)
-    work.mkdir(parents=True, exist_ok=True)
     span_reader = SpanReader(reader, [Part(name) for name in parts], dtype=dtype)
+    work.mkdir(parents=True, exist_ok=True)
     spans = _read_spans(docs, span_reader, work, report)
-    scales = part_scales(spans.vectors, span_reader.widths)
-    sae = _fit(spans, np.repeat(scales, span_reader.widths), config, work, report)
+    try:
+        scales = part_scales(spans.vectors, span_reader.widths)
+        sae = _fit(spans, np.repeat(scales, span_reader.widths), config, work, report)
+    except EncoderError:  # no text to train on: nothing here would serve another run
+        shutil.rmtree(work)
+        raise
     spec = {
         "format": 1,
         "name": folder.name,
@@ -216,7 +220,7 @@ def _examples(docs: pl.DataFrame, wording: Sequence[str], activations: csr_array
     rows = np.concatenate(tops)
     latents = np.repeat(np.arange(len(tops), dtype=np.int32), [len(top) for top in tops])
     frame = pl.DataFrame({"latent": latents, "text": [wording[r][:_EXAMPLE_CHARS] for r in rows]})
-    origin = docs.select(pl.col("^source$|^licence$"))[doc[rows]]
+    origin = docs[doc[rows]].select(pl.col("^source$|^licence$"))
     return frame.hstack(origin.get_columns())
 
 

@@ -429,7 +429,7 @@ def test_a_csv_of_short_lines_beyond_the_limit(tmp_path: Path) -> None:
 def test_missing_things(tmp_path: Path) -> None:
     path = put(tmp_path, "answers.jsonl", [{"id": 1, "text": "x", "note": "y"}])
     assert fault(tmp_path / "anwsers.jsonl").endswith("did you mean 'answers.jsonl'? available: answers.jsonl")
-    assert fault(tmp_path / "no" / "a.jsonl").endswith("none is available")
+    assert fault(tmp_path / "no" / "a.jsonl").endswith(f"because there is no folder '{tmp_path / 'no'}'")
     assert fault(path, text="txt") == (
         "there is no column 'txt' in 'answers' (text); did you mean 'text'? available: id, text, note"
     )

@@ -112,7 +112,7 @@ def test_latents_that_no_outcome_could_make_a_finding_are_not_counted():
     rare = result.n_untestable - silent
     (note,) = result.notes
     assert note == (
-        f"Not tested, and not counted among the tests: concepts {silent} active in no document and {rare} "
+        f"Not tested, and not counted among the tests: {silent} concepts active in no document and {rare} concepts "
         "active in too few documents or all but too few for any outcome to reach p < 0.05."
     )
 
@@ -186,7 +186,7 @@ def test_the_smallest_support_that_is_tested_in_pairs():
     assert line(result, 1)["p_value"] == 2**-5
     (note,) = result.notes
     assert note == (
-        "Not tested, and not counted among the tests: concepts 1 active in no document and 1 differing in too few "
+        "Not tested, and not counted among the tests: 1 concept active in no document and 1 concept differing in too few "
         "pairs for any outcome to reach p < 0.05."
     )
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from saelens_data.encode import encode_robustly, plan_shards
 from saelens_data.encoders import DEFAULT_ENCODER, load_encoder
 from saelens_data.readers.spans import SpanReader
 
+ENCODE = import_module("saelens_data.encode")  # the module; the package has the function under this name
 ANSWERS = Path(__file__).parents[1] / "datasets" / "habits" / "answers_a.jsonl"
 
 
@@ -138,8 +140,8 @@ def test_a_poisonous_document_is_an_empty_row_that_says_why(encoder, texts, monk
 
 
 def test_shards_are_planned_by_documents_and_characters(monkeypatch):
-    monkeypatch.setattr("saelens_data.encode.SHARD_DOCS", 3)
-    monkeypatch.setattr("saelens_data.encode.SHARD_CHARS", 10)
+    monkeypatch.setattr(ENCODE, "SHARD_DOCS", 3)
+    monkeypatch.setattr(ENCODE, "SHARD_CHARS", 10)
     assert plan_shards(np.array([1, 1, 1, 1, 9, 2, 50, 1])) == [(0, 3), (3, 5), (5, 6), (6, 7), (7, 8)]
     assert plan_shards(np.array([], dtype=np.int64)) == []
 
@@ -157,7 +159,7 @@ def test_store_equals_what_was_encoded_and_the_cache_is_used(tmp_path, monkeypat
     cached = sd.encode(frame, encoder=encoder)
     (store,) = (tmp_path / "cache").glob("*.sae")
     before = tree(store)
-    monkeypatch.setattr("saelens_data.encode.write_corpus", lambda *a, **k: pytest.fail("encoded twice"))
+    monkeypatch.setattr(ENCODE, "write_corpus", lambda *a, **k: pytest.fail("encoded twice"))
     again = sd.encode(frame, encoder=encoder)
     np.testing.assert_array_equal(cached.X.toarray(), again.X.toarray())
     assert tree(store) == before
@@ -171,12 +173,10 @@ def test_an_empty_file_makes_an_empty_store(tmp_path, encoder):
 
 CHILD = """
 import sys
-import saelens_data.encode as _, sys
-encode = sys.modules["saelens_data.encode"]
+from importlib import import_module
+encode = import_module("saelens_data.encode")
 encode.SHARD_DOCS = 2
-print("ready", flush=True)
-from saelens_data import encode as run
-run(sys.argv[1], store=sys.argv[2], limit=40, dtype="float32")
+encode.encode(sys.argv[1], store=sys.argv[2], limit=40, dtype="float32")
 """
 
 
@@ -188,7 +188,8 @@ def test_killed_while_the_model_runs_the_same_bytes_come_out(tmp_path):
     rng, killed = random.Random(0), 0
     for _ in range(3):
         store = tmp_path / "killed.sae"
-        while (child := start(store)) and not (store / "manifest.json").exists() and child.poll() is None:
+        child = start(store)
+        while not (store / "manifest.json").exists() and child.poll() is None:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 1.0))
         killed += child.poll() is None
@@ -200,7 +201,7 @@ def test_killed_while_the_model_runs_the_same_bytes_come_out(tmp_path):
 
 
 def test_resuming_encodes_only_what_is_missing(tmp_path, encoder, monkeypatch):
-    monkeypatch.setattr("saelens_data.encode.SHARD_DOCS", 4)
+    monkeypatch.setattr(ENCODE, "SHARD_DOCS", 4)
     store, frame = tmp_path / "r.sae", pl.read_ndjson(ANSWERS).head(12)
     calls = []
 
@@ -210,7 +211,7 @@ def test_resuming_encodes_only_what_is_missing(tmp_path, encoder, monkeypatch):
             raise KeyboardInterrupt
         return encode_robustly(encoder, texts)
 
-    monkeypatch.setattr("saelens_data.encode.encode_robustly", counted)
+    monkeypatch.setattr(ENCODE, "encode_robustly", counted)
     with pytest.raises(KeyboardInterrupt):
         sd.encode(frame, store=store, encoder=encoder)
     assert json.loads((store / "manifest.json").read_text())["state"] == "encoding"

@@ -67,7 +67,7 @@ def test_evidence_for_keeps_the_order_of_the_rows_and_leaves_out_inactive_ones()
 def test_evidence_follows_documents_that_were_taken_out_and_reordered() -> None:
     taken = M.take_docs([3, 2])
     assert evidence_for(taken, 3, [0, 1]) == [Span(0, 1.0, 25, 49), Span(1, 3.0, 22, 50)]
-    assert active_rows(taken, 3).tolist() == [1, 0]
+    assert active_rows(taken, [3])[3].tolist() == [1, 0]
 
 
 @settings(max_examples=25, deadline=None)
@@ -75,10 +75,11 @@ def test_evidence_follows_documents_that_were_taken_out_and_reordered() -> None:
 def test_against_a_dense_search(seed: int, n: int, d: int) -> None:
     m = random_matrix(seed, n, d)
     dense = m.X.toarray()
+    every = active_rows(m, range(d))
     for latent in range(d):
         active = [row for row in range(n) if dense[row, latent] > 0]
-        rows = active_rows(m, latent)
-        assert rows.tolist() == sorted(active, key=lambda row: (-dense[row, latent], row))
+        assert active_rows(m, [latent])[latent].tolist() == every[latent].tolist()
+        assert every[latent].tolist() == sorted(active, key=lambda row: (-dense[row, latent], row))
         for span in evidence_for(m, latent, range(n)):
             at = next(k for k in range(m.X.indptr[span.row], m.X.indptr[span.row + 1]) if m.X.indices[k] == latent)
             unit = m.evidence.units.ptr[span.row] + m.evidence.unit[at]
@@ -131,7 +132,11 @@ def test_texts_that_were_not_kept_are_null() -> None:
     ],
 )
 def test_a_latent_that_is_not_there(latent: int, message: str) -> None:
-    for call in (active_rows, examples):
+    for call in (
+        examples,
+        lambda m, latent: active_rows(m, [3, latent]),
+        lambda m, latent: evidence_for(m, latent, [0]),
+    ):
         with pytest.raises(InputError) as error:
             call(M, latent)
         assert str(error.value) == message

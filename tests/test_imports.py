@@ -20,10 +20,10 @@ LAYERS = [
     {"readers", "sae"},
     {"encoders"},
     {"encode", "labels"},
-    {"results"},
+    {"results", "wording"},
     {"evidence", "training"},
-    {"diff"},
-    {"wording", "page", "report"},
+    {"pairing", "diff", "aa_check"},
+    {"page", "report"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -278,9 +278,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path, paired: DiffResult
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, paired: DiffResult) -> None:
     path = tmp_path / "none" / "r.html"
-    with pytest.raises(
-        InputError, match=r"cannot write the report '.*r.html': No such file or directory; choose another"
-    ):
+    with pytest.raises(InputError, match=r"cannot write '.*r.html': No such file or directory"):
         write_diff_report(paired, path)
     folder = tmp_path / "folder.html"
     folder.mkdir()

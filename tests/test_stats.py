@@ -39,6 +39,13 @@ def test_counts_equal_those_of_dense_arrays():
         assert stats.count_both(X, Y).tolist() == (dense_x & dense_y).sum(axis=0).tolist()
 
 
+def test_counts_within_sets_equal_those_of_dense_arrays():
+    rng = np.random.default_rng(4)
+    X = random_array((40, 9), density=0.3, format="csr", rng=rng)
+    chosen = rng.integers(-1, 2, (6, 40))
+    assert stats.count_chosen(X, chosen).tolist() == (chosen @ (X.toarray() > 0)).tolist()
+
+
 def test_counting_in_blocks_gives_the_same(monkeypatch):
     indices = np.random.default_rng(1).integers(0, 13, 1000).astype(np.int32)
     whole = stats.count_active(indices, 13)

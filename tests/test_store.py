@@ -250,7 +250,9 @@ def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert message(tmp_path / "no.sae") == f"there is no store at {tmp_path / 'no.sae'}"
+    assert message(tmp_path / "no.sae") == (
+        f"there is no store at {tmp_path / 'no.sae'}: give a folder that saelens-data encode wrote"
+    )
     assert "is a file, not a store" in message(tmp_path / "file.txt")
     assert "it has no manifest.json" in message(tmp_path / "folder")
     for data, expected in (
@@ -308,7 +310,7 @@ def test_other_input_is_refused_and_overwritten_only_on_request(tmp_path: Path) 
     for changes, expected in (
         (
             {"digest": "x"},
-            "unfinished (1 of 4 shards) store of other input (the texts or the settings are not the same)",
+            "unfinished (1 of 4 shards) store of other input (the texts, their columns or the encoder's labels are not the same)",
         ),
         ({"source": replace(m.source, hook="h")}, "hook: 'final' there, 'h' now"),
         ({"source": replace(m.source, versions={})}, "versions: {'numpy': '2'} there, {} now"),
@@ -318,7 +320,7 @@ def test_other_input_is_refused_and_overwritten_only_on_request(tmp_path: Path) 
         with pytest.raises(StoreError) as caught:
             writer(path, m, **changes).__enter__()
         assert expected in str(caught.value)
-        assert str(caught.value).endswith("choose another name, or overwrite it")
+        assert str(caught.value).endswith("choose another name, or replace it with --overwrite (overwrite=True)")
     write(path, m)
     with pytest.raises(StoreError, match="is a complete store of other input"):
         writer(path, m, digest="x").__enter__()

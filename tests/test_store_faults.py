@@ -170,7 +170,7 @@ def test_missing_and_unknown_files_are_reported(tmp_path: Path) -> None:
         shutil.copytree(whole, path)
         (path / name).unlink()
         if name == "manifest.json":
-            with pytest.raises(StoreError, match="not a store: it has no manifest"):
+            with pytest.raises(StoreError, match="not a store, because it has no manifest"):
                 verify_store(path)
         else:
             assert any(name in problem for problem in verify_store(path)), name

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saelens_data.cli.options import corpus_options, emit, encoder_options, open_or_encode, output_options, say
+from saelens_data.cli.options import (
+    check_output,
+    check_target,
+    corpus_options,
+    emit,
+    encoder_options,
+    open_or_encode,
+    output_options,
+    say,
+)
 from saelens_data.errors import InputError, choices
 from saelens_data.wording import count, difference_in_points, share
 
@@ -36,6 +45,9 @@ _SUFFIXES = {".sae", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", "
 @click.option("--alpha", type=float, default=0.05, show_default=True, help="Share of false findings to accept.")
 @click.option("--names", nargs=2, metavar="A B", help="What to call the two sets.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this HTML file.")
+@click.option("--aa-check", "aa", is_flag=True, help="Also look for findings in random splits, where there is nothing.")
+@click.option("--splits", type=click.IntRange(min=1), default=200, show_default=True, help="Splits of --aa-check.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Where chance is used: its seed.")
 @corpus_options
 @encoder_options
 @output_options
@@ -49,6 +61,9 @@ def diff_command(
     alpha: float,
     names: tuple[str, str] | None,
     report: Path | None,
+    aa: bool,
+    splits: int,
+    seed: int,
     text: str | None,
     id_: str | None,
     limit: int | None,
@@ -69,19 +84,32 @@ def diff_command(
     """
     from saelens_data.diff import diff
 
-    if report is not None and not report.parent.is_dir():
-        raise InputError(f"cannot write the report '{report}': there is no folder '{report.parent}'; create it first")
+    output = check_output(format_, output)
+    if report is not None:
+        check_target(report, (".html", ".htm"))
     reading = {"text": text, "id": id_, "limit": limit, "encoder": encoder, "dtype": dtype}
     first, second, called, notes = _two_sets(a, b, (where, versus), by, reading)
     result = diff(first, second, pair_on=pair_on, alpha=alpha, names=names or called)
     result = replace(result, notes=(*notes, *result.notes))
     for line in (result.summary(), *result.notes):
         say(line)
-    _show(result, format_, output, rows)
+    checked = _with_aa_check(result, splits, seed) if aa else result
+    _show(checked, format_, output, rows)
+    for line in checked.notes[len(result.notes) :]:
+        say(line)
     if report is not None:
         from saelens_data.report import write_diff_report
 
-        say(f"wrote {write_diff_report(result, report)}")
+        say(f"wrote {write_diff_report(checked, report)}")
+
+
+def _with_aa_check(result: DiffResult, splits: int, seed: int) -> DiffResult:
+    """The result with the outcome of the check among its parameters and notes."""
+    from saelens_data.aa_check import aa_check
+
+    check = aa_check(result, splits=splits, seed=seed)
+    outcome = {"splits": splits, "seed": seed, "with_findings": check.frame["with_findings"].to_list()}
+    return replace(result, parameters={**result.parameters, "aa_check": outcome}, notes=(*result.notes, *check.notes))
 
 
 _Sets = tuple["ConceptMatrix", "ConceptMatrix", tuple[str, str], list[str]]
@@ -100,8 +128,9 @@ def _two_sets(
         ways = "name a second store or file, or split the one with --by COLUMN or with --where and --versus"
         raise InputError(f"diff compares two sets: {ways}" + ("" if b is None else ", not both"))
     if b is not None:
-        return open_or_encode(a, **reading), open_or_encode(b, **reading), _file_names(a, b), []
-    m = open_or_encode(a, **reading)
+        first, second = open_or_encode(a, b, **reading)
+        return first, second, _file_names(a, b), []
+    (m,) = open_or_encode(a, **reading)
     return _split_by(m, by) if by is not None else _split_where(m, str(where), str(versus))
 
 
@@ -125,10 +154,9 @@ def _split_by(m: ConceptMatrix, by: str) -> _Sets:
         raise InputError(f"cannot split by '{by}': it holds {column.dtype}; give a column of plain values")
     values = column.drop_nulls().unique().sort().to_list()
     if len(values) != 2:
-        raise InputError(
-            f"--by compares two groups, and '{by}' has {_listed(column)}: choose two with --where and --versus, "
-            f"as in --where \"{by} = '…'\""
-        )
+        what = f"choose two with --where and --versus, as in --where {_equals(column)}"
+        advice = what if len(values) > 2 else "give another column"
+        raise InputError(f"--by compares two groups, and '{by}' has {_listed(column)}: {advice}")
     first, second = (m.filter_docs(pl.col(by) == pl.lit(value)) for value in values)
     empty = column.null_count()
     notes = [f"Left out: {count(empty, 'document')} with no value in '{by}'."] if empty else []
@@ -138,10 +166,23 @@ def _split_by(m: ConceptMatrix, by: str) -> _Sets:
 
 def _listed(column: pl.Series) -> str:
     """'3 values (x: 12, y: 8, z: 1)', the most frequent first."""
-    counts = column.drop_nulls().value_counts(name="n").sort("n", column.name, descending=[True, False])
+    counts = column.alias("value").drop_nulls().value_counts(name="n").sort("n", "value", descending=[True, False])
     shown = ", ".join(f"{str(value)[:_CHARS]}: {n:,}" for value, n in counts.head(_LISTED).iter_rows())
     more = ", …" if counts.height > _LISTED else ""
     return count(counts.height, "value") + (f" ({shown}{more})" if shown else "")
+
+
+def _equals(column: pl.Series) -> str:
+    """An expression for --where, as a shell takes it: a name that is a word of SQL, such as group, needs quotes."""
+    import polars as pl
+
+    name = column.name
+    try:
+        simple = pl.sql_expr(name).meta.eq(pl.col(name))
+    except pl.exceptions.PolarsError:
+        simple = False
+    value = "…" if column.dtype.is_numeric() or column.dtype == pl.Boolean else "'…'"
+    return f'"{name} = {value}"' if simple else f'"\\"{name}\\" = {value}"'
 
 
 def _file_names(a: str, b: str) -> tuple[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
 
 @click.command("encoders")
-@click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False))
+@click.argument("folders", nargs=-1)
 def encoders_command(folders: tuple[str, ...]) -> None:
     """List the bundled encoders, and those in FOLDERS, with their measured figures.
 
@@ -17,13 +18,20 @@ def encoders_command(folders: tuple[str, ...]) -> None:
     """
     from saelens_data.encoders import METRICS_FILE, bundled_encoders, find_encoder, read_spec
 
-    for name in (*bundled_encoders(), *folders):
-        folder = find_encoder(name)
+    found = {name: find_encoder(name) for name in (*bundled_encoders(), *folders)}
+    for name, folder in found.items():
         spec = read_spec(folder)
         reader = spec["reader"]
         click.echo(f"{name}: {reader['name']}, {' + '.join(part['name'] for part in reader['parts'])}")
         if (folder / METRICS_FILE).is_file():
-            metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-            for key, value in metrics.items():
-                shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
-                click.echo(f"  {key.replace('_', ' '):26} {shown}")
+            _show(json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
+
+
+def _show(metrics: dict[str, Any]) -> None:
+    """A line for each figure and for each source of the training texts."""
+    numbers = {key.replace("_", " "): value for key, value in metrics.items() if isinstance(value, int | float)}
+    for name, value in numbers.items():
+        click.echo(f"  {name:26} {value:,.3f}" if isinstance(value, float) else f"  {name:26} {value:,}")
+    for source in metrics.get("sources", []):
+        named = [source[key] for key in ("source", "licence") if source.get(key)]
+        click.echo(f"  {'trained on':26} {', '.join(named)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from saelens_data.cli.options import (
+    check_output,
     corpus_options,
     emit,
     encoder_options,
@@ -49,7 +50,8 @@ def examples_command(
     """
     from saelens_data.evidence import examples
 
-    m = open_or_encode(store, text=text, id=id_, limit=limit, encoder=encoder, dtype=dtype)
+    output = check_output(format_, output)
+    (m,) = open_or_encode(store, text=text, id=id_, limit=limit, encoder=encoder, dtype=dtype)
     result = examples(m, latent, n=_TOP if rows is None else rows)
     say(result.summary())
     if format_ == "table" and output is None:
@@ -64,7 +66,8 @@ def _print(result: Result) -> None:
     from rich.text import Text
 
     console = Console()
-    mark, style = ("", "black on yellow") if console.is_terminal else ("**", "")
+    coloured = console.color_system is not None and not console.no_color
+    mark, style = ("", "black on yellow") if coloured else ("**", "")
     for row in result.frame.iter_rows(named=True):
         # Text objects alone: what a document holds is never read as markup.
         head = (f"{row['rank']}. ", "dim"), (plain(row["doc_id"]), "bold"), f"  activation {row['activation']:.2f}"

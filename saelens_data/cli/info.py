@@ -8,7 +8,7 @@ import click
 
 
 @click.command("info")
-@click.argument("store", type=click.Path(exists=True))
+@click.argument("store")
 def info_command(store: str) -> None:
     """Say what a store holds and how it was made.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
+from saelens_data.cli.options import say
 from saelens_data.errors import SaelensDataError, choices
 
 #: Commands in the order of the help; each lives in the file of its name, and is imported when it is asked for.
@@ -31,6 +33,16 @@ class _Commands(click.Group):
             ctx.fail(f"no command '{args[0]}': {choices(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command, and write out here what it printed: who reads it may have left (head, less)."""
+        try:
+            super().invoke(ctx)
+            if sys.stdout is not None:  # as it is where it was closed (>&-)
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # Nothing more can be said to that reader, and Python would try once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="saelens_data", prog_name="saelens-data")
@@ -46,23 +58,22 @@ def main() -> None:
     """Entry point: exit status 0 for success, 2 for a user's error, 130 for an interruption."""
     try:
         cli(prog_name="saelens-data", standalone_mode=False)
-    except click.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("Interrupted: what was finished is kept; run the same command again to go on.", err=True)
+    except (click.Abort, KeyboardInterrupt):
+        say("Interrupted: what was finished is kept; run the same command again to go on.")
         sys.exit(130)
     except click.UsageError as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
-        if error.ctx:
-            click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
-        sys.exit(2)
+        help_ = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+        _fail(error.format_message().rstrip(".") + help_)
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
-        sys.exit(2)
+        _fail(error.format_message())
     except SaelensDataError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has left; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _fail(str(error))
+    except OSError as error:
+        # A full disk, a folder without permission: no layer below has said what to do about it.
+        where = f" '{error.filename}'" if error.filename else ""
+        _fail(f"the system refuses to read or write{where} ({error.strerror or error}): mend that and run this again")
+
+
+def _fail(message: str) -> NoReturn:
+    say(f"Error: {message}")
+    sys.exit(2)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from saelens_data.errors import InputError
+
 if TYPE_CHECKING:
     import polars as pl
 
+    from saelens_data.corpus import Corpus
     from saelens_data.matrix import ConceptMatrix
     from saelens_data.results import Result
 
 F = TypeVar("F", bound=Callable[..., Any])
 FORMATS = ("table", "csv", "jsonl", "parquet")
+#: Suffixes of the files that a result is saved as.
+SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 
 
 def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -67,18 +74,64 @@ def say(message: str) -> None:
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yield an update (done, total) that draws a bar on stderr; silent where stderr is no terminal."""
+    with stage_bars(quiet=True) as report:
+        report(label, 0, 1, "")  # something to look at while the model loads
+        yield lambda done, total: report(label, done, total, "")
+
+
+@contextmanager
+def stage_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int, str], None]]:
+    """Yield an update (stage, done, total, detail) that draws a bar for each stage on stderr.
+
+    Where stderr is no terminal it prints a line for each tenth of a stage instead, or nothing if `quiet`.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    shown: dict[str, Any] = {}
+
+    def print_tenths(stage: str, done: int, total: int, detail: str) -> None:
+        tenth = 10 * done // max(total, 1)
+        if not quiet and shown.get(stage) != tenth:
+            shown[stage] = tenth
+            say(f"{stage} {10 * tenth}% {detail}".rstrip())
+
+    if not console.is_terminal:
+        yield print_tenths
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=max(total, 1))
+    with Progress(*columns, TextColumn("{task.fields[detail]}"), console=console, transient=quiet) as progress:
+
+        def draw(stage: str, done: int, total: int, detail: str) -> None:
+            if stage not in shown:
+                shown[stage] = progress.add_task(stage, total=None, detail=detail)
+            progress.update(shown[stage], completed=done, total=max(total, 1), detail=detail)
+
+        yield draw
 
 
-def open_or_encode(source: str, *, encoder: str, dtype: str, **reading: Any) -> ConceptMatrix:
-    """Open a store, or encode a file of texts into the cache; a store keeps the encoder it was made with."""
+def open_or_encode(*sources: str, encoder: str, dtype: str, **reading: Any) -> list[ConceptMatrix]:
+    """Open stores, or encode files of texts into the cache; a store keeps the encoder it was made with.
+
+    All are read before the first is encoded, so that a wrong name is found at once and not after minutes.
+    """
+    from saelens_data.corpus import Corpus
+    from saelens_data.encode import encode
+    from saelens_data.encoders import find_encoder
+
+    find_encoder(encoder)
+    found = []
+    for part, source in [(_open_or_read(source, reading), source) for source in sources]:
+        if isinstance(part, Corpus):
+            with progress_bar(f"encoding {Path(source).name}") as progress:
+                found.append(encode(part, encoder=encoder, dtype=dtype, progress=progress))
+        else:
+            found.append(part)
+    return found
+
+
+def _open_or_read(source: str, reading: dict[str, Any]) -> ConceptMatrix | Corpus:
     from saelens_data.store import is_store, open_store
 
     if is_store(source):
@@ -86,13 +139,35 @@ def open_or_encode(source: str, *, encoder: str, dtype: str, **reading: Any) -> 
             say(f"{source} is a store, already encoded: {' and '.join(given)} can change nothing in it")
         return open_store(source)
     from saelens_data.corpus import read_corpus
-    from saelens_data.encode import encode
 
     corpus = read_corpus(source, **reading)
     for note in corpus.notes:
         say(f"{source}: {note}")
-    with progress_bar(f"encoding {Path(source).name}") as progress:
-        return encode(corpus, encoder=encoder, dtype=dtype, progress=progress)
+    return corpus
+
+
+def check_output(format_: str, output: Path | None) -> Path | None:
+    """The file that --format and --output ask for, refused before any work if it could not be written after it."""
+    if output is None:
+        if format_ == "parquet":
+            raise InputError("parquet is not text: name a file with -o FILE.parquet")
+        return None
+    if format_ != "table" and not output.suffix:
+        output = output.with_suffix(f".{format_}")
+    if format_ != "table" and output.suffix.lower() != f".{format_}":
+        raise InputError(f"-f {format_} and -o {output} ask for different formats: leave one out")
+    check_target(output, SUFFIXES)
+    return output
+
+
+def check_target(path: Path, suffixes: Collection[str]) -> None:
+    """Raise InputError for a file of another suffix, or in a folder that is not there or cannot be written."""
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"cannot write '{path}': its name must end in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write '{path}': there is no folder '{path.parent}'; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"cannot write '{path}': the folder '{path.parent}' is read-only; choose another place")
 
 
 def emit(
@@ -104,25 +179,21 @@ def emit(
     view: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     right: Collection[str] = (),
 ) -> None:
-    """Print a result's rows, or save them by suffix or by --format.
+    """Print a result's rows, or save them to what `check_output` returned.
 
     A table on the terminal shows `view` of the rows, with its columns in `right` flush right as numbers are.
     """
-    frame = result.to_frame() if rows is None else result.to_frame().head(rows)
+    frame = result.to_frame()
+    if rows is not None:
+        frame = frame.head(min(rows, frame.height))
     if output is not None:
-        from dataclasses import replace
-
-        suffixed = output if format_ == "table" or output.suffix else output.with_suffix(f".{format_}")
-        replace(result, frame=frame).save(suffixed)
-        say(f"wrote {suffixed}")
+        replace(result, frame=frame).save(output)
+        say(f"wrote {output}")
     elif format_ == "table":
-        _print_table(view(frame) if view else frame, right)
-    elif format_ == "csv":
-        click.echo(frame.write_csv(), nl=False)
-    elif format_ == "jsonl":
-        click.echo(frame.write_ndjson(), nl=False)
+        if frame.height:
+            _print_table(view(frame) if view else frame, right)
     else:
-        raise click.UsageError("parquet is not text: name a file with -o FILE.parquet")
+        click.echo(replace(result, frame=frame).to_bytes(f".{format_}"), nl=False)
 
 
 def _print_table(frame: pl.DataFrame, right: Collection[str]) -> None:

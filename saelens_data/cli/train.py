@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from saelens_data.cli.options import say
+from saelens_data.cli.options import say, stage_bars
+from saelens_data.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: The columns that training knows: what is read, and what its card and examples name.
+_COLUMNS = ("text", "source", "licence")
 
 
 @click.command("train")
@@ -16,10 +24,10 @@ from saelens_data.cli.options import say
 @click.option(
     "--k", type=click.IntRange(min=1), default=64, show_default=True, help="Active latents a span, on average."
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=8, show_default=True, help="Passes over the spans.")
+@click.option("--epochs", type=click.IntRange(min=1), default=14, show_default=True, help="Passes over the spans.")
 @click.option("--batch", type=click.IntRange(min=16), default=1024, show_default=True, help="Spans a step.")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Peak rate.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--reader", default=None, help="A sentence-transformers model  [default: all-MiniLM-L6-v2]")
 @click.option("--part", "parts", multiple=True, help="final or layer.N, repeatable  [default: final, layer.3]")
 @click.option("--text", metavar="COL", help="Column that holds the text.")
@@ -45,33 +53,54 @@ def train_command(
     \b
     Example: saelens-data train texts.parquet -o my-encoder --latents 8192 --k 64
     """
-    import polars as pl
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from saelens_data.corpus import read_corpus
     from saelens_data.readers.weights import MINILM
     from saelens_data.sae.train import TrainConfig
+    from saelens_data.store.files import explained
     from saelens_data.training import DEFAULT_PARTS, train
 
     config = TrainConfig(latents=latents, k=k, epochs=epochs, batch=batch, lr=lr, seed=seed)
-    frames = [read_corpus(source, text=text, limit=limit).docs for source in texts]
-    docs = pl.concat([frame.select(pl.col("^(text|source|licence)$")) for frame in frames], how="diagonal_relaxed")
-    docs = docs.with_row_index("doc_id").cast({"doc_id": pl.String})
-    bar = Progress(
-        TextColumn("{task.description:10}"), BarColumn(), TextColumn("{task.completed}/{task.total} {task.fields[detail]}"),
-        TimeRemainingColumn(), console=Console(stderr=True),
-    )  # fmt: skip
-    with bar:
-        tasks: dict[str, object] = {}
-
-        def report(stage: str, done: int, total: int, detail: str) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total, detail=detail)
-            bar.update(tasks[stage], completed=done, total=total, detail=detail)  # type: ignore[arg-type]
-
+    _refuse_foreign(output)
+    docs = _read(texts, text, limit)
+    with explained(output), stage_bars() as progress:
         train(
-            docs, output, config=config, reader=reader or MINILM, parts=parts or DEFAULT_PARTS, overwrite=overwrite,
-            progress=report,
-        )  # fmt: skip
+            docs,
+            output,
+            config=config,
+            reader=reader or MINILM,
+            parts=parts or DEFAULT_PARTS,
+            overwrite=overwrite,
+            progress=progress,
+        )
     say(f"wrote {output}: use it with --encoder {output}")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise InputError for a file, and for a folder with what no training wrote."""
+    from saelens_data import encoders
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not the folder of an encoder: choose another name")
+    own = {encoders.CONFIG_FILE, encoders.WEIGHTS_FILE, encoders.CONCEPTS_FILE, encoders.EXAMPLES_FILE}
+    own |= {encoders.METRICS_FILE, encoders.ENCODER_FILE}
+    encoder = (folder / encoders.ENCODER_FILE).is_file()
+    others = sorted({path.name for path in folder.iterdir()} - own) if folder.is_dir() and not encoder else []
+    if others:
+        raise InputError(f"{folder} is not an encoder (it holds {others[0]}) and is left as it is: choose another name")
+
+
+def _read(sources: tuple[str, ...], text: str | None, limit: int | None) -> pl.DataFrame:
+    """The documents of all sources, numbered. Raises InputError if none of them holds a word."""
+    import polars as pl
+
+    from saelens_data.corpus import read_corpus
+
+    frames = []
+    for source in sources:
+        corpus = read_corpus(source, text=text, limit=limit)
+        for note in corpus.notes:
+            say(f"{source}: {note}")
+        frames.append(corpus.docs.select(c for c in _COLUMNS if corpus.docs.schema.get(c) == pl.String))
+    docs = pl.concat(frames, how="diagonal").with_row_index("doc_id").cast({"doc_id": pl.String})
+    if not docs["text"].str.contains(r"\S").any():
+        raise InputError(f"there is no text to train on in {', '.join(sources)}: give other sources")
+    return docs

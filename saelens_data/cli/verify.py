@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from saelens_data.errors import StoreError
+from saelens_data.wording import count
 
 
 @click.command("verify")
-@click.argument("store", type=click.Path(exists=True))
+@click.argument("store")
 def verify_command(store: str) -> None:
     """Check every byte of a store against its manifest.
 
@@ -21,5 +22,5 @@ def verify_command(store: str) -> None:
     for problem in problems:
         click.echo(problem)
     if problems:
-        raise StoreError(f"{store} is damaged ({len(problems)} problems): encode it again from its source")
+        raise StoreError(f"{store} is not sound: {count(len(problems), 'problem')}, listed with what to do")
     click.echo(f"{store}: sound")

@@ -30,7 +30,7 @@ LEAST = 0.25
 #: Active spans on which a phrase is judged, evenly drawn where there are more.
 _JUDGED = 4_000
 #: What counts as a word.
-_WORD = r"(?u)[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[?!$%=]"
+_WORD = r"(?u)[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[?!$%=]"
 #: Words that are no label by themselves; a phrase of nothing else needs to be much more frequent than by chance.
 _FUNCTION_WORDS = frozenset(
     """a about after again all also am an and any are as at be because been before being both but by can could did do
@@ -39,13 +39,14 @@ _FUNCTION_WORDS = frozenset(
     out over own quite rather really same shall she should since so some still such than that the their them then
     there these they this those through to too two under until up upon us use used uses using very was we well were
     what when where whether which while who whom whose why will with within without would yes you your
-    s t d ll re ve m unk""".split()
+    s t d ll re ve m unk user system assistant human""".split()
 )
 #: No phrase of several words ends in these: it would be a fragment.
 _DANGLING = frozenset(
     "a an and as at but by for from if in into is its of on or that the their this to with your".split()
 )
-_MARKS = frozenset("?!$%=")
+#: Marks that count as words; how a label says them.
+_MARKS = {"?": "question mark", "!": "exclamation mark", "$": "dollar sign", "%": "percent sign", "=": "equals sign"}
 
 
 def label_latents(spans: Sequence[str], activations: csr_array) -> pl.DataFrame:
@@ -63,7 +64,7 @@ def label_latents(spans: Sequence[str], activations: csr_array) -> pl.DataFrame:
         rows, activation = columns.indices[low:high], columns.data[low:high]
         shown = np.concatenate([top, np.setdiff1d(_spread(rows, activation, TOP_SPANS), top)])
         found.append(_label_one(counts, shown, rows, activation))
-    labels = [" · ".join(phrases) or None for phrases, _ in found]
+    labels = [" · ".join(_MARKS.get(phrase, phrase) for phrase in phrases) or None for phrases, _ in found]
     return pl.DataFrame(
         {
             "latent": np.arange(len(tops), dtype=np.int32),
@@ -118,7 +119,7 @@ def _count_phrases(spans: Sequence[str]) -> _Phrases:
     vectorizer = CountVectorizer(
         ngram_range=(1, LONGEST), token_pattern=_WORD, binary=True, min_df=3, dtype=np.float32, max_features=400_000
     )
-    inside = csr_array(vectorizer.fit_transform(spans))
+    inside = csr_array(vectorizer.fit_transform([span.replace("’", "'") for span in spans]))
     text = vectorizer.get_feature_names_out()
     total = np.bincount(inside.indices, minlength=len(text))
     return _Phrases(text, inside, total, np.array([_worth(phrase) for phrase in text]))
@@ -129,12 +130,12 @@ def _worth(phrase: str) -> float:
     words = phrase.split(" ")
     if phrase in _MARKS:
         return 0.9
-    if words[-1] in _DANGLING or words[0] in _MARKS - {"$"} or not _MARKS.isdisjoint(words[1:-1]):
+    if words[-1] in _DANGLING or words[0] in _MARKS.keys() - {"$"} or _MARKS.keys() & words[1:-1]:
         return 0.0
     stutters = len(set(words)) < len(words)
     if stutters or any(len(word) == 1 and word.isalpha() and word not in "ia" for word in words):
         return 0.0
-    content = [word for word in words if word not in _FUNCTION_WORDS | _MARKS and not word.isdigit()]
+    content = [word for word in words if word not in _FUNCTION_WORDS | _MARKS.keys() and not word.isdigit()]
     if len(words) == 1:
         return 1.0 if content else 0.0
     numbers = any(word.isdigit() for word in words)

@@ -21,6 +21,7 @@ LOCK = ".lock"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EROFS, errno.EPERM}
+_NO_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 
 
 @contextmanager
@@ -84,4 +85,5 @@ def explained(path: Path, kept: Callable[[], str] = str) -> Iterator[None]:
         if error.errno in _DENIED:
             advice = "make the folder writable or choose another place"
             raise StoreError(f"{path} cannot be written ({reason}){middle}{advice}") from error
-        raise StoreError(f"{path} cannot be written ({reason}){middle}run the same command again") from error
+        advice = "choose another place" if error.errno in _NO_PLACE else "run the same command again"
+        raise StoreError(f"{path} cannot be written ({reason}){middle}{advice}") from error

@@ -201,7 +201,9 @@ def _source_content(source: Source) -> dict[str, Any]:
 
 def _why_no_manifest(path: Path, error: OSError) -> str:
     if isinstance(error, NotADirectoryError):
-        return f"{path} is a file, not a store: a store is a folder with a {MANIFEST}"
+        return f"{path} is a file, not a store: if it holds texts, make a store of them with saelens-data encode {path}"
+    if isinstance(error, FileNotFoundError) and path.is_dir():
+        return f"{path} is not a store, because it has no {MANIFEST}: give a folder that saelens-data encode wrote"
     if isinstance(error, FileNotFoundError):
-        return f"{path} is not a store: it has no {MANIFEST}" if path.is_dir() else f"there is no store at {path}"
+        return f"there is no store at {path}: give a folder that saelens-data encode wrote"
     return f"{path / MANIFEST} cannot be read ({error.strerror})"

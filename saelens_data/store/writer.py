@@ -157,7 +157,7 @@ class StoreWriter:
             state = "a complete" if found.complete else f"an unfinished ({found.progress})"
             raise StoreError(
                 f"{self.path} is {state} store of other input ({'; '.join(differences)}): "
-                "choose another name, or overwrite it"
+                "choose another name, or replace it with --overwrite (overwrite=True)"
             )
         return found
 
@@ -267,7 +267,7 @@ def _differences(found: Manifest, wanted: Manifest) -> list[str]:
     if found.plan != wanted.plan and found.n_docs == wanted.n_docs:
         different.append(f"shards: {len(found.plan)} there, {len(wanted.plan)} now, or cut elsewhere")
     if found.digest != wanted.digest and not different:
-        different.append("the texts or the settings are not the same")
+        different.append("the texts, their columns or the encoder's labels are not the same")
     return different
 
 

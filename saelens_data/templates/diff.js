@@ -21,10 +21,10 @@
     count.textContent = shown === findings.length ? "" : `${shown} of ${findings.length}`;
   };
 
+  let open = false;
   const openAll = () => {
-    const open = button.getAttribute("aria-pressed") !== "true";
+    open = !open;
     for (const { details } of findings) details.open = open;
-    button.setAttribute("aria-pressed", open);
     button.textContent = open ? "Close all" : "Open all";
   };
 
