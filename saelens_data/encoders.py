@@ -229,7 +229,12 @@ def read_concepts(folder: Path, d_sae: int) -> pl.DataFrame:
         return latents.with_columns(
             pl.lit(None, dtype).alias(c) for c, dtype in CONCEPT_SCHEMA.items() if c != "latent"
         )
-    concepts = pl.read_parquet(path)
+    try:
+        concepts = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise EncoderError(
+            f"{path} is damaged ({str(error).splitlines()[0]}): copy or train the encoder again"
+        ) from error
     if concepts.height != d_sae:
         raise EncoderError(f"{path} describes {concepts.height} concepts, the SAE has {d_sae}: the folder is damaged")
     return concepts

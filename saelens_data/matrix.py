@@ -326,7 +326,9 @@ def _mask(table: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
         # with_columns, unlike select, refuses an expression whose length is neither 1 nor the table's.
         found: Any = table.with_columns(expr.alias(_MASK))[_MASK]
     except (pl.exceptions.PolarsError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition("; valid columns")[0]
+        if "clause)" in reason:
+            reason += ", a word of SQL: a column of that name needs double quotes"
         raise InputError(f"cannot evaluate {where!s}: {reason}; columns: {', '.join(table.columns)}") from error
     if found.dtype != pl.Boolean:
         raise InputError(f"{where!s} gives {found.dtype}, not true or false: compare a column, as in \"model = 'A'\"")

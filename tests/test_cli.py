@@ -465,6 +465,8 @@ ERRORS = {
     "diff a.sae texts.jsonl --encoder tiny": f"the two sets were encoded differently ({OTHER}): encode both with one encoder",
     "diff texts.jsonl --by group": "--by compares two groups, and 'group' has 3 values (x: 3, y: 3, z: 3): choose two with --where and --versus, as in --where \"\\\"group\\\" = '…'\"",
     "diff texts.jsonl --by n": "--by compares two groups, and 'n' has 9 values (0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1, …): choose two with --where and --versus, as in --where \"n = …\"",
+    "diff texts.jsonl --where group='x' --versus n>3": "cannot evaluate group='x': expected an expression (found 'group' clause), a word of SQL: a column of that name needs double quotes; columns: *",
+    "diff texts.jsonl --where grup='x' --versus n>3": "cannot evaluate grup='x': unable to find column \"grup\"; columns: doc_id, text, group, n, n_units, n_tokens, error",
     "diff a.sae a.sae -o nowhere/d.csv": "cannot write 'nowhere/d.csv': there is no folder 'nowhere'; create it first",
     "diff a.sae a.sae -o texts.jsonl/d.csv": "cannot write 'texts.jsonl/d.csv': there is no folder 'texts.jsonl'; create it first",
     "diff a.sae a.sae -o d.xlsx": "cannot write 'd.xlsx': its name must end in .csv or .json or .jsonl or .parquet",
@@ -496,7 +498,7 @@ def test_a_users_error_is_one_line(command: str, run: Run, here: Path, monkeypat
     monkeypatch.chdir(here)
     before = tree(here)
     message = ERRORS[command].replace(OTHER, OTHER.format(*(sha256(find_encoder(e)) for e in ("minilm-8k", "tiny"))))
-    error = run(*(argument.strip("'") for argument in command.split())).error
+    error = run(*("" if argument == "''" else argument for argument in command.split())).error
     assert (error[: len(message) - 1] + "*" if message.endswith("*") else error) == message
     assert tree(here) == before
     assert not Path("new.training").exists()
@@ -504,6 +506,21 @@ def test_a_users_error_is_one_line(command: str, run: Run, here: Path, monkeypat
 
 def sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "sae_weights.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "file", ["encoder.json", "cfg.json", "concepts.parquet", "metrics.json", "sae_weights.safetensors"]
+)
+def test_a_damaged_encoder_is_one_line(file: str, run: Run, tmp_path: Path, trained: tuple[Path, object]) -> None:
+    shutil.copytree(trained[0], tmp_path / "tiny")
+    (tmp_path / "tiny" / file).write_text("{ no")
+    if file != "metrics.json":  # which is only shown
+        error = run("encode", ANSWERS_A, "--limit", 2, "-o", tmp_path / "a.sae", "--encoder", tmp_path / "tiny").error
+        assert str(tmp_path / "tiny") in error
+    if file in ("encoder.json", "metrics.json"):
+        ended = run("encoders", tmp_path / "tiny")
+        assert (ended.code, len(ended.err)) == (2, 1)
+        assert ended.err[0].startswith(f"Error: {tmp_path / 'tiny' / file} is ")
 
 
 def test_a_cache_that_cannot_be_written(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,6 +585,20 @@ def test_a_new_process_says_no_word_of_its_libraries(tmp_path: Path) -> None:
         "  read as text: the text is 'text'",
         f"one.sae: 1 document, 2 spans, {m.X.nnz} activations",
     ]
+
+
+def test_any_encoding_of_the_terminal_will_do(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    odd = tmp_path / "\udcff ü.sae"  # bytes that are not UTF-8, as old archives leave them
+    shutil.copytree(stores[0], odd)
+    ended = subprocess.run(
+        [SCRIPT, "diff", odd, stores[1], "-n", "8192"],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (ended.returncode, ended.stderr.count(b"Traceback")) == (0, 0)
+    assert b"\\xb7" in ended.stdout  # the dot between the words of a label
+    assert ended.stdout.splitlines()[0].split()[3:6] == [b"in", b"\\xfc", b"in"]
 
 
 def test_a_reader_that_leaves_is_no_error(stores: tuple[Path, Path]) -> None:

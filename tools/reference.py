@@ -24,7 +24,8 @@ Written by `python tools/reference.py` from the code; a test compares.
 def commands() -> str:
     """The help of each command, as it is printed 100 columns wide."""
     parts = ["## Command line\n"]
-    with click.Context(cli, info_name="saelens-data", terminal_width=100, max_content_width=100) as top:
+    settings = cli.context_settings | {"terminal_width": 100, "max_content_width": 100}
+    with click.Context(cli, info_name="saelens-data", **settings) as top:
         parts.append(f"```text\n{cli.get_help(top)}\n```\n")
         for name in COMMANDS:
             command = cli.get_command(top, name)

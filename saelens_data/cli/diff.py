@@ -16,6 +16,7 @@ from saelens_data.cli.options import (
     encoder_options,
     open_or_encode,
     output_options,
+    plain,
     say,
 )
 from saelens_data.errors import InputError, choices
@@ -47,7 +48,9 @@ _SUFFIXES = {".sae", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", "
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this HTML file.")
 @click.option("--aa-check", "aa", is_flag=True, help="Also look for findings in random splits, where there is nothing.")
 @click.option("--splits", type=click.IntRange(min=1), default=200, show_default=True, help="Splits of --aa-check.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Where chance is used: its seed.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Where chance is used: its seed."
+)
 @corpus_options
 @encoder_options
 @output_options
@@ -89,7 +92,8 @@ def diff_command(
         check_target(report, (".html", ".htm"))
     reading = {"text": text, "id": id_, "limit": limit, "encoder": encoder, "dtype": dtype}
     first, second, called, notes = _two_sets(a, b, (where, versus), by, reading)
-    result = diff(first, second, pair_on=pair_on, alpha=alpha, names=names or called)
+    name_a, name_b = map(plain, names or called)  # a path may hold what is no text
+    result = diff(first, second, pair_on=pair_on, alpha=alpha, names=(name_a, name_b))
     result = replace(result, notes=(*notes, *result.notes))
     for line in (result.summary(), *result.notes):
         say(line)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
+
+from saelens_data.errors import EncoderError
 
 
 @click.command("encoders")
@@ -24,7 +27,15 @@ def encoders_command(folders: tuple[str, ...]) -> None:
         reader = spec["reader"]
         click.echo(f"{name}: {reader['name']}, {' + '.join(part['name'] for part in reader['parts'])}")
         if (folder / METRICS_FILE).is_file():
-            _show(json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
+            _show(_read(folder / METRICS_FILE))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise EncoderError(f"{file} is damaged ({error}): copy or train the encoder again") from error
+    return metrics
 
 
 def _show(metrics: dict[str, Any]) -> None:

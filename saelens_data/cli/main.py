@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -56,6 +57,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: exit status 0 for success, 2 for a user's error, 130 for an interruption."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal or a pipe that is not UTF-8
     try:
         cli(prog_name="saelens-data", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
