@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +18,8 @@ from saelens_data.matrix import CONCEPT_SCHEMA, Source
 from saelens_data.store import Shard
 
 if TYPE_CHECKING:
-    from saelens_data.readers.base import Reader
-    from saelens_data.sae.model import SAE
+    from saelens_data.readers.base import Reader, Reading
+    from saelens_data.sae.model import SAE, Activations
 
 #: The encoder that ships with the package.
 DEFAULT_ENCODER = "minilm-8k"
@@ -83,7 +83,7 @@ class Encoder:
         pooled = pool(*joined, ptr=reading.units.ptr, d_sae=self.sae.d_sae)
         return Shard(**pooled, units=reading.units, n_tokens=n_tokens, errors=[None] * len(texts))
 
-    def _activations(self, reading: Any) -> Any:
+    def _activations(self, reading: Reading) -> Iterator[tuple[np.ndarray, Activations]]:
         import torch  # noqa: PLC0415
 
         units: list[np.ndarray] = []

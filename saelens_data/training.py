@@ -180,9 +180,10 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
     report("measuring", 0, 1, "")
     rows, held = spans.rows()
     metrics: dict[str, Any] = {"training_spans": len(rows), "spans": len(spans.doc), "documents": docs.height}
-    metrics |= evaluate(sae, _scaled(spans, held, scale))
-    whole = np.flatnonzero(np.isin(spans.doc, spans.doc[held]))
-    metrics["active_per_document"] = active_per_document(sae, _scaled(spans, whole, scale), spans.doc[whole])
+    if len(held):  # a corpus of fewer than HOLD_OUT documents has none, and so no figures of them
+        metrics |= evaluate(sae, _scaled(spans, held, scale))
+        whole = np.flatnonzero(np.isin(spans.doc, spans.doc[held]))
+        metrics["active_per_document"] = active_per_document(sae, _scaled(spans, whole, scale), spans.doc[whole])
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:_LABEL_SPANS])
     activations = _activations(sae, spans, rows, scale)
     uses = np.bincount(activations.indices, minlength=sae.d_sae)

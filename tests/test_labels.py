@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
 from saelens_data.labels.offline import _overlaps, _worth, label_latents, top_spans
-from saelens_data.training import HOLD_OUT, SpanSet, part_scales
+from saelens_data.sae.train import TrainConfig
+from saelens_data.training import HOLD_OUT, SpanSet, part_scales, train
 
 NOUNS = "river garden window letter engine market winter teacher bridge mountain".split()
 VERBS = "sees finds paints follows remembers carries answers leaves".split()
@@ -80,3 +83,24 @@ def test_parts_are_scaled_to_variance_one():
     scaled = x.astype(np.float64) * np.repeat(scales, [3, 2])
     assert scaled[:, :3].var(axis=0).sum() == pytest.approx(1, rel=1e-3)
     assert scaled[:, 3:].var(axis=0).sum() == pytest.approx(1, rel=1e-3)
+
+
+def test_spans_in_which_nothing_recurs_leave_latents_without_a_label():
+    spans = ["alpha", "beta", "一二三", "###"]
+    labels = label_latents(spans, csr_array(np.eye(4, 2, dtype=np.float32)))
+    assert labels["label"].to_list() == [None, None]
+
+
+def test_a_corpus_too_small_to_hold_any_out_trains_all_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    texts = [
+        ". ".join(f"The {rng.choice(NOUNS)} {rng.choice(VERBS)} the {rng.choice(NOUNS)} {i}" for i in range(40))
+        for _ in range(8)
+    ]
+    docs = pl.DataFrame({"doc_id": [str(i) for i in range(8)], "text": texts})
+    config = TrainConfig(latents=32, k=4, epochs=1, batch=32)
+    encoder = train(docs, tmp_path / "tiny", config=config)
+    metrics = json.loads((tmp_path / "tiny" / "metrics.json").read_text())
+    assert metrics["documents"] == 8
+    assert "explained_variance" not in metrics
+    assert encoder.sae.d_sae == 32

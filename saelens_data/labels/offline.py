@@ -119,14 +119,17 @@ def _count_phrases(spans: Sequence[str]) -> _Phrases:
     vectorizer = CountVectorizer(
         ngram_range=(1, LONGEST), token_pattern=_WORD, binary=True, min_df=3, dtype=np.float32, max_features=400_000
     )
-    inside = csr_array(vectorizer.fit_transform([span.replace("’", "'") for span in spans]))
+    try:
+        inside = csr_array(vectorizer.fit_transform([span.replace("’", "'") for span in spans]))
+    except ValueError:  # no phrase recurs: there is nothing to name a latent by
+        return _Phrases(np.empty(0, object), csr_array((len(spans), 0), dtype=np.float32), np.empty(0), np.empty(0))
     text = vectorizer.get_feature_names_out()
     total = np.bincount(inside.indices, minlength=len(text))
     return _Phrases(text, inside, total, np.array([_worth(phrase) for phrase in text]))
 
 
 def _worth(phrase: str) -> float:
-    """How much a phrase is worth as a label: 0 for fragments and bare marks, less than 1 for one without content."""
+    """How much a phrase is worth as a label: 0 for fragments, less than 1 for a mark or a phrase without content."""
     words = phrase.split(" ")
     if phrase in _MARKS:
         return 0.9
