@@ -49,7 +49,7 @@ def test_counts_within_sets_equal_those_of_dense_arrays():
 def test_counting_in_blocks_gives_the_same(monkeypatch):
     indices = np.random.default_rng(1).integers(0, 13, 1000).astype(np.int32)
     whole = stats.count_active(indices, 13)
-    monkeypatch.setattr(stats, "_BLOCK", 7)
+    monkeypatch.setattr(stats.counts, "_BLOCK", 7)
     assert stats.count_active(indices, 13).tolist() == whole.tolist() == np.bincount(indices, minlength=13).tolist()
 
 
@@ -150,7 +150,7 @@ def test_fisher_of_one_latent_does_not_depend_on_the_others(monkeypatch):
     a, b = rng.binomial(3000, 0.1, 300), rng.binomial(2000, rng.uniform(0, 1, 300))
     together = stats.fisher_exact(a, b, 3000, 2000)
     assert stats.fisher_exact(a[::-1], b[::-1], 3000, 2000)[::-1].tolist() == together.tolist()
-    monkeypatch.setattr(stats, "_BLOCK", 64)
+    monkeypatch.setattr(stats.exact, "_BLOCK", 64)
     assert stats.fisher_exact(a, b, 3000, 2000).tolist() == together.tolist()
     assert stats.fisher_exact(a[:1], b[:1], 3000, 2000).tolist() == together[:1].tolist()
 

@@ -1,109 +1,14 @@
-"""Kernels of the comparisons: arrays in, arrays out. `docs/statistics.md` says why each was chosen.
-
-Counts are integer arrays over latents; every function is vectorised over them and keeps their shape.
-"""
+"""Exact tests of presence in two sets, independent or paired."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.special import bdtr, gammaln, ndtri
+from scipy.special import bdtr, gammaln
 
-#: Coverage of every interval.
-LEVEL = 0.95
 #: Relative difference below which two probabilities count as equally likely, as in R's fisher.test.
 _TIE = 1e-7
 #: Table cells held at once by `fisher_exact`.
 _BLOCK = 1 << 20
-
-
-def count_active(indices: np.ndarray, n_latents: int) -> np.ndarray:
-    """Documents in which each latent is active, [n_latents] int64, from the column indices of a CSR matrix."""
-    counts = np.zeros(n_latents, dtype=np.int64)
-    for start in range(0, len(indices), _BLOCK):  # bincount copies what it reads to int64: keep the copy small
-        counts += np.bincount(indices[start : start + _BLOCK], minlength=n_latents)
-    return counts
-
-
-def count_both(X: csr_array, Y: csr_array) -> np.ndarray:
-    """Rows in which each latent is active in both matrices, [latents] int64.
-
-    `X` and `Y` [rows, latents] have sorted indices and no stored zeros; row i of one is the partner of row i of the
-    other. Their values are not read: a product of two small ones may be 0.
-    """
-    if X.shape != Y.shape:
-        raise ValueError(f"paired matrices: shapes {X.shape} and {Y.shape} differ")
-    return count_active(_pattern(X).multiply(_pattern(Y)).indices, X.shape[1])
-
-
-def _pattern(X: csr_array, dtype: type = np.bool_) -> csr_array:
-    return csr_array((np.ones(len(X.indices), dtype=dtype), X.indices, X.indptr), shape=X.shape)
-
-
-def count_chosen(X: csr_array, chosen: np.ndarray) -> np.ndarray:
-    """Documents in which each latent is active within each of several sets, [sets, latents] int32.
-
-    `chosen` [sets, documents] int: how often each set counts a document (1 or 0; -1 takes it away).
-    """
-    return np.asarray((_pattern(X, np.int32).T @ np.ascontiguousarray(chosen.T, dtype=np.int32)).T)
-
-
-def wilson(count: np.ndarray, n: int | np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """Score interval of a share `count / n`, n >= 1: (low, high) float64.
-
-    Wilson (1927), J. Am. Stat. Assoc. 22:209-212.
-    """
-    z2 = ndtri(0.5 + level / 2) ** 2
-    count = np.asarray(count, dtype=np.float64)
-    share = count / n
-    centre = (count + z2 / 2) / (n + z2)
-    half = np.sqrt(z2 * n * share * (1 - share) + z2 * z2 / 4) / (n + z2)
-    # At 0 and n the bound is the share itself; rounding must not put it on the wrong side.
-    low = np.where(count == 0, 0.0, np.minimum(centre - half, share))
-    high = np.where(count == n, 1.0, np.maximum(centre + half, share))
-    return low, high
-
-
-def newcombe_unpaired(
-    count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int, level: float = LEVEL
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hybrid score interval of `count_a / n_a - count_b / n_b` in independent sets, n_a, n_b >= 1: (low, high).
-
-    Method 10 of Newcombe (1998), Stat. Med. 17:873-890.
-    """
-    return _hybrid(count_a, count_b, n_a, n_b, np.zeros(()), level)
-
-
-def newcombe_paired(
-    both: np.ndarray, only_a: np.ndarray, only_b: np.ndarray, n: int, level: float = LEVEL
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hybrid score interval of `(only_a - only_b) / n` over n >= 1 pairs: (low, high).
-
-    Method 10 of Newcombe (1998), Stat. Med. 17:2635-2650: the correlation of the two shares is phi with
-    its positive numerator reduced by n / 2, and 0 where a margin is empty.
-    """
-    r, s, t = (np.asarray(x, dtype=np.float64) for x in (both, only_a, only_b))
-    u = n - r - s - t
-    cross = r * u - s * t
-    cross = np.where(cross > 0, np.maximum(cross - n / 2, 0.0), cross)
-    spread = np.sqrt((r + s) * (t + u)) * np.sqrt((r + t) * (s + u))
-    phi = np.divide(cross, spread, out=np.zeros_like(cross), where=spread > 0)
-    return _hybrid(r + s, r + t, n, n, phi, level)
-
-
-def _hybrid(
-    count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int, phi: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Square and add the distances from each share to its Wilson bounds, less their covariance."""
-    a, b = np.asarray(count_a) / n_a, np.asarray(count_b) / n_b
-    low_a, high_a = wilson(count_a, n_a, level)
-    low_b, high_b = wilson(count_b, n_b, level)
-
-    def reach(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        # (x - y)^2 + 2 (1 - phi) x y, which rounding cannot make negative
-        return np.asarray(np.sqrt((x - y) ** 2 + 2 * (1 - phi) * x * y))
-
-    return (a - b) - reach(a - low_a, high_b - b), (a - b) + reach(high_a - a, b - low_b)
 
 
 def fisher_exact(count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int) -> np.ndarray:
@@ -205,16 +110,3 @@ def mcnemar_exact(only_a: np.ndarray, only_b: np.ndarray) -> np.ndarray:
 def mcnemar_least_p(discordant: np.ndarray) -> np.ndarray:
     """Smallest p-value that `mcnemar_exact` can give to a latent with this many discordant pairs: 2^(1 - d)."""
     return np.asarray(np.minimum(2.0 ** (1.0 - np.asarray(discordant)), 1.0))
-
-
-def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Adjusted p-values (q) that control the false discovery rate over the tests `p` [n].
-
-    Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57:289-300.
-    """
-    p = np.asarray(p, dtype=np.float64)
-    order = np.argsort(p)
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.empty_like(p)
-    q[order] = np.minimum.accumulate(scaled[::-1])[::-1]
-    return np.asarray(np.minimum(q, 1.0))
