@@ -10,34 +10,39 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data import stats
-from saelens_data.diff import Counts, DiffResult
+from saelens_data.comparison import Counts, Sets, Testable, Tests, compare, joint_p, one_p
+from saelens_data.diff import DiffResult
 from saelens_data.errors import InputError
+from saelens_data.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 
-#: Numbers of a [splits, latents] array that are computed at once.
-_CELLS = 1 << 23
+#: Numbers of a [splits, columns] array that are computed at once.
+_CELLS = 1 << 22
 
 
 def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0) -> Result:
     """How often `diff` would find something where there is nothing: in random splits of the sets it compared.
 
-    Each split halves one set at random, for A and for B; for pairs it lets each pair change sides with probability 1/2.
-    Every split is judged as `diff` judges: the same tests, the same latents left out,
-    the same alpha. `frame` holds a row for each set (one row for pairs): `set`, `splits`, `with_findings`, their
-    `share` with its 95% interval `ci_low` and `ci_high` (Wilson), and `tested`, the latents tested in a split. The
-    share is expected to be at most alpha; `notes` says so in a sentence for each row.
+    Each split halves one set at random, for A and for B; for pairs it lets each pair change sides with probability 1/2;
+    for clusters it moves them as `stats.relabel` does. Every split is judged as `diff` judges: the same tests, latents
+    left out, groups, correction and alpha. `frame` holds a row for each set (one row for pairs and clusters):
+    `set`, `splits`, `with_findings`, their `share` with its 95% interval `ci_low` and `ci_high` (Wilson), and
+    `tested`, the groups tested in a split (on average). The share is expected to be at most alpha; `notes` says so in
+    a sentence for each row.
 
     Raises InputError for fewer than one split.
     """
     if splits < 1:
         raise InputError(f"{splits} splits asked for: the A/A check needs at least one")
     rng = np.random.default_rng(seed)
-    if result.pair_on is not None:
+    if result.cluster is not None:
+        found = {" and ".join(result.names): _relabelled(result, splits, rng)}
+    elif result.pair_on is not None:
         found = {" and ".join(result.names): _turned(result, splits, rng)}
     else:
         found = {
-            name: _halved(m.X, result.alpha, splits, rng)
-            for m, name in zip((result.a, result.b), result.names, strict=True)
+            name: _halved(m, result, splits, rng) for m, name in zip((result.a, result.b), result.names, strict=True)
         }
     hits = np.array([hits for hits, _ in found.values()])
     low, high = stats.wilson(hits, splits)
@@ -60,52 +65,100 @@ def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0) -> Result:
     )
 
 
-def _halved(X: csr_array, alpha: float, splits: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Splits of one set into halves with a finding, and the latents tested in each."""
-    n = X.shape[0]
+def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Splits of one set into halves with a finding, and the groups tested in each."""
+    n, alpha = m.n_docs, result.alpha
     n_a = n // 2
     if n_a == 0:
         return 0, 0
+    groups = group_latents((m,), decoder_of(m)) if result.parameters["grouped"] else alone(m.n_concepts)
+    X = Sets(m.X[:0], m.X).extended(groups).y
     total = stats.count_active(X.indices, X.shape[1])
-    tested = np.flatnonzero(stats.fisher_least_p(total, n_a, n - n_a) < alpha)
-    hits = 0
+    ranks, ties = stats.pooled_ranks(X)
+    nobody = Counts(total, np.zeros_like(total), n_a, n - n_a)
+    can = Testable(nobody.least_p() < alpha, nobody.strength_least_p() < alpha)
+    chosen = np.flatnonzero(can.either)
+    part, ranks = csr_array(X[:, chosen]), csr_array(ranks[:, chosen])
+    hits = tested = 0
     for size in _blocks(splits, X.shape[1]):
         in_a = rng.permuted(np.tile(np.arange(n) < n_a, (size, 1)), axis=1)
-        a = stats.count_chosen(X, in_a)[:, tested]
-        hits += _with_findings(Counts(a, total[tested] - a, n_a, n - n_a), alpha)
-    return hits, len(tested)
+        a = stats.count_chosen(part, in_a)
+        b = total[chosen] - a
+        sums = np.asarray((ranks.T @ in_a.T.astype(np.float64)).T)
+        strength = stats.rank_sum_p(sums, a, b, ties[chosen])
+        tests = Tests(Counts(a, b, n_a, n - n_a).p_value(), strength, np.sign(sums - a * (a + b + 1) / 2))
+        p = one_p(Counts(a, b, n_a, n - n_a), tests, can.take(chosen), clustered=False)
+        tested, more = _judged(p, chosen, groups, alpha)
+        hits += more
+    return hits, tested
 
 
 def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Random turns of pairs with a finding, and the latents tested in each."""
-    X, Y, n = result.a.X, result.b.X, result.a.n_docs
-    both = stats.count_both(X, Y)
-    count_a, count_b = (stats.count_active(m.indices, m.shape[1]) for m in (X, Y))
-    tested = np.flatnonzero(Counts(count_a, count_b, n, n, both).least_p() < result.alpha)
-    hits = 0
-    for size in _blocks(splits, X.shape[1]):
+    """Random turns of pairs with a finding, and the groups tested in each."""
+    sets, n, alpha = result.sets().extended(result.groups), result.a.n_docs, result.alpha
+    counts = Counts.of(sets)
+    can = Testable(counts.least_p() < alpha, counts.strength_least_p() < alpha)
+    chosen = np.flatnonzero(can.either)
+    X, Y = csr_array(sets.x[:, chosen]), csr_array(sets.y[:, chosen])
+    counts = counts.take(chosen)
+    assert counts.both is not None
+    ranks, ties = stats.signed_ranks(X, Y)
+    differing = stats.count_active(ranks.indices, len(chosen))
+    total = np.bincount(ranks.indices, ranks.data, minlength=len(chosen))
+    hits = tested = 0
+    for size in _blocks(splits, len(result.groups.of)):
         turned = rng.integers(0, 2, (size, n))
-        moved = (stats.count_chosen(Y, turned) - stats.count_chosen(X, turned))[:, tested]
-        a, b = count_a[tested] + moved, count_b[tested] - moved
-        hits += _with_findings(Counts(a, b, n, n, both[tested]), result.alpha)
-    return hits, len(tested)
+        moved = stats.count_chosen(Y, turned) - stats.count_chosen(X, turned)
+        sums = total - 2 * np.asarray((ranks.T @ turned.T.astype(np.float64)).T)
+        both = np.broadcast_to(counts.both, moved.shape)
+        now = Counts(counts.a + moved, counts.b - moved, n, n, both)
+        strength = stats.signed_rank_p(sums, differing, ties)
+        p = one_p(now, Tests(now.p_value(), strength, np.sign(sums)), can.take(chosen), clustered=False)
+        tested, more = _judged(p, chosen, result.groups, alpha)
+        hits += more
+    return hits, tested
 
 
-def _blocks(splits: int, n_latents: int) -> Iterator[int]:
+def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Random labels of clusters with a finding, and the groups tested on average."""
+    both = result.sets().stacked()
+    cluster, in_a = result.cluster, result.sets().in_a()
+    assert cluster is not None
+    hits = tested = 0
+    for _ in range(splits):
+        to_a = stats.relabel(cluster, in_a, rng)
+        order = np.concatenate([np.flatnonzero(to_a), np.flatnonzero(~to_a)])
+        n_a = int(to_a.sum())
+        sets = Sets(both[order[:n_a]], both[order[n_a:]], cluster=cluster[order])
+        c = compare(sets, result.groups, result.alpha)
+        p = c.group_p[~np.isnan(c.group_p)]
+        tested += len(p)
+        hits += bool((stats.benjamini_hochberg(p) < result.alpha).any())
+    return hits, tested // splits
+
+
+def _judged(p: np.ndarray, chosen: np.ndarray, groups: Groups, alpha: float) -> tuple[int, int]:
+    """Groups tested, and rows of `p` [splits, chosen columns] in which some group is a finding."""
+    whole = np.ones((len(p), len(groups.of)))
+    whole[:, chosen] = p
+    by_group = joint_p(whole, groups, np.isin(np.arange(len(groups.of)), chosen))
+    by_group = by_group[:, ~np.isnan(by_group).any(axis=0)]
+    return by_group.shape[1], sum(bool((stats.benjamini_hochberg(row) < alpha).any()) for row in by_group)
+
+
+def _blocks(splits: int, n_columns: int) -> Iterator[int]:
     """Sizes of the blocks that the splits are counted in."""
-    most = max(1, _CELLS // max(n_latents, 1))
+    most = max(1, _CELLS // max(n_columns, 1))
     for start in range(0, splits, most):
         yield min(most, splits - start)
 
 
-def _with_findings(counts: Counts, alpha: float) -> int:
-    """Rows of `counts` [splits, latents] in which some latent is a finding."""
-    p = counts.p_value()
-    return sum(bool((stats.benjamini_hochberg(row) < alpha).any()) for row in p)
-
-
 def _in_words(row: dict[str, Any], result: DiffResult) -> str:
-    how = "splits of {} into halves" if result.pair_on is None else "exchanges of {} within pairs"
+    how = "splits of {} into halves"
+    if result.cluster is not None:
+        how = "exchanges of clusters between {}"
+    elif result.pair_on is not None:
+        how = "exchanges of {} within pairs"
     return (
         f"A/A check: {row['with_findings']:,} of {row['splits']:,} random {how.format(row['set'])} show a finding at "
         f"q < {result.alpha:g}: {row['share']:.1%}, 95% interval {row['ci_low']:.1%} to {row['ci_high']:.1%}. "

@@ -1,56 +1,78 @@
-"""How two sets of documents differ: each latent's density in both, tested and with an interval.
+"""How two sets of documents differ: presence and strength of each concept, tested once and with intervals.
 
 `docs/statistics.md` says what is counted and why these tests.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from saelens_data import stats
+from saelens_data.adjust import covariates
+from saelens_data.comparison import Comparison, Sets, compare
 from saelens_data.errors import InputError
+from saelens_data.findings import findings_table, latent_table, with_adjustment
+from saelens_data.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.holdout import UNCONFIRMED, split, with_confirmation
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.pairing import align
+from saelens_data.pairing import align, clusters
 from saelens_data.results import Result
-from saelens_data.wording import count
-
-#: Ratio of mean lengths from which a note warns of it.
-_LONGER = 1.1
+from saelens_data.wording import count, share
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DiffResult(Result):
-    """The outcome of `diff`. `frame` holds one row for each tested latent, findings first.
+    """The outcome of `diff`. `frame` holds one row for each group of near-duplicate latents tested, findings first.
 
-    Columns: `rank` (from 1), `latent`, `label`, `density_a`, `density_b`, `difference` (a - b) with its 95% interval
-    `ci_low` and `ci_high`, `p_value`, `q_value`, the documents in which the latent is active `n_a` and `n_b`,
-    `favours` (name of the set with the higher density, null if equal), `finding` (q_value < alpha), and for pairs
-    `n_pairs` and the pairs where it is active in one alone, `only_a` and `only_b` (null without pairing).
+    Of the group: `members` (its latents, the leading one first), `p_value` (joint), `q_value`, `finding`
+    (q_value < alpha), `any_a` and `any_b` (share of the documents in which any member is active).
+    Of the leading latent, which has the smallest p: `latent`, `label`, its densities `density_a` and `density_b`,
+    `difference` (a - b) with its 95% interval `ci_low`, `ci_high`; `auc`, `auc_low`, `auc_high`: the chance that of two
+    documents in which it is active (for pairs: of such partners) it is stronger in A's; `delta`: presence and
+    strength in one effect, the chance that A's is stronger less that B's is; `p_presence`, `p_strength`; documents
+    in which it is active, `n_a` and `n_b`; `favours` (the set that delta favours, or null); for pairs `n_pairs` and
+    those where it is active in one alone, `only_a` and `only_b`.
+    Of findings alone: `adjusted_difference`, `adjusted_low`, `adjusted_high` (at equal length, and equal `adjust`
+    columns), `explained_by` (what accounts for it, or null), `undecided` (whether that may or may not be). With
+    `holdout`: `confirmed`, and `confirm_difference`, `confirm_low`, `confirm_high`, `confirm_q` in what was held out.
     """
 
     kind: str = "diff"
     #: The two sets as compared: without failed documents; if paired, row i of one is the partner of row i of the other.
     a: ConceptMatrix
     b: ConceptMatrix
+    #: One row for each latent of the groups tested: `group`, and the columns that `frame` has of the leading one.
+    latents: pl.DataFrame
     #: What to call the sets.
     names: tuple[str, str]
     #: Column whose equal values make a pair; None compares independent sets.
     pair_on: str | None
-    #: Latents tested: the number that q is corrected for.
+    #: Column whose equal values make a cluster; None takes documents (or pairs) as independent.
+    cluster_on: str | None = None
+    #: Number of each document's cluster, [documents of A, then of B].
+    cluster: np.ndarray | None = None
+    #: The partition of the latents.
+    groups: Groups
+    #: Groups tested: the number that q is corrected for.
     n_tested: int
     #: Latents that no outcome could have made a finding, left out of the count.
     n_untestable: int
-    #: A latent is a finding where q is below it.
+    #: A group is a finding where q is below it.
     alpha: float
 
     @property
     def findings(self) -> pl.DataFrame:
-        """The rows with q_value < alpha, largest difference first."""
+        """The rows with q_value < alpha, largest effect first."""
         return self.frame.filter(pl.col("finding"))
+
+    def sets(self) -> Sets:
+        """The activations that were compared."""
+        return Sets(self.a.X, self.b.X, self.pair_on is not None, self.cluster)
 
     def summary(self) -> str:
         """Sets, sizes, pairs, tests and findings in two sentences."""
@@ -58,45 +80,28 @@ class DiffResult(Result):
         in_a, in_b = ((found["favours"] == name).sum() for name in self.names)
         sizes = f"{name_a} ({count(self.a.n_docs, 'document')}) against {name_b} ({count(self.b.n_docs, 'document')})"
         pairs = "" if self.pair_on is None else f", paired on '{self.pair_on}'"
+        pairs += "" if self.cluster_on is None else f", clustered on '{self.cluster_on}'"
+        n_latents = self.a.n_concepts - self.n_untestable
         return (
-            f"{sizes}{pairs}: {self.n_tested:,} of {self.a.n_concepts:,} concepts tested. "
-            f"{count(found.height, 'finding')} at q < {self.alpha:g}: "
-            f"{in_a:,} more frequent in {name_a}, {in_b:,} in {name_b}."
+            f"{sizes}{pairs}: {n_latents:,} of {self.a.n_concepts:,} concepts tested, "
+            f"in {count(self.n_tested, 'group')}. {count(found.height, 'finding')} at q < {self.alpha:g}: "
+            f"{in_a:,} more in {name_a}, {in_b:,} more in {name_b}."
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """Documents in which each latent is active, [..., latents] int64; `both` counts pairs, None without pairing."""
+@dataclass(frozen=True)
+class _Options:
+    """What `diff` was asked for."""
 
-    a: np.ndarray
-    b: np.ndarray
-    n_a: int
-    n_b: int
-    both: np.ndarray | None = None
-
-    def take(self, latents: np.ndarray) -> Counts:
-        """The counts of these latents."""
-        both = None if self.both is None else self.both[latents]
-        return Counts(self.a[latents], self.b[latents], self.n_a, self.n_b, both)
-
-    def least_p(self) -> np.ndarray:
-        """The smallest p that the margins of each latent allow."""
-        if self.both is None:
-            return stats.fisher_least_p(self.a + self.b, self.n_a, self.n_b)
-        return stats.mcnemar_least_p(self.a + self.b - 2 * self.both)
-
-    def p_value(self) -> np.ndarray:
-        """Fisher's exact test, McNemar's for pairs."""
-        if self.both is None:
-            return stats.fisher_exact(self.a, self.b, self.n_a, self.n_b)
-        return stats.mcnemar_exact(self.a - self.both, self.b - self.both)
-
-    def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Newcombe's interval of the difference: (low, high)."""
-        if self.both is None:
-            return stats.newcombe_unpaired(self.a, self.b, self.n_a, self.n_b)
-        return stats.newcombe_paired(self.both, self.a - self.both, self.b - self.both, self.n_a)
+    pair_on: str | None
+    cluster_on: str | None
+    adjust: Sequence[str]
+    group: bool
+    alpha: float
+    names: tuple[str, str]
+    holdout: float
+    seed: int
+    notes: list[str] = field(default_factory=list)
 
 
 def diff(
@@ -104,47 +109,84 @@ def diff(
     b: ConceptMatrix,
     *,
     pair_on: str | None = None,
+    cluster_on: str | None = None,
+    adjust: Sequence[str] = (),
+    group: bool = True,
+    holdout: float = 0.0,
     alpha: float = 0.05,
     names: tuple[str, str] = ("A", "B"),
+    seed: int = 0,
 ) -> DiffResult:
-    """Compare the density of every latent in two sets of documents.
+    """Compare every concept in two sets of documents: in how many it is active, and how strongly.
 
-    Independent sets are compared by Fisher's exact test; with `pair_on`, a column of both, documents with the same
-    value there are compared as pairs by McNemar's exact test. Documents that failed to encode, and those
-    without a partner, are left out and counted in `notes`; documents in which nothing is active stay.
+    Presence is tested exactly (Fisher's test; with `pair_on`, a column whose equal values make a pair, McNemar's),
+    strength by ranks among active documents; both make one p for each latent. Near-duplicate latents are one finding,
+    tested jointly, unless `group` is False. With `cluster_on`, documents with an equal value there may depend on each
+    other. Each finding carries its difference at equal length, and at equal values of the columns `adjust`. With
+    `holdout`, a share of the documents (of pairs, of clusters) is drawn by `seed` and kept back to confirm findings.
 
-    Raises InputError if the sets come from different encoders, an option is out of range, a set is empty, `pair_on`
-    is missing, repeats within a set or has no value in both.
+    Documents that failed to encode, and those without a partner, are left out and counted in `notes`; documents in
+    which nothing is active stay. Raises InputError if the sets come from different encoders, an option is out of range
+    or does not go with another, a set is empty, a column is missing, or `pair_on` repeats or has no value in both.
     """
-    _check(a, b, alpha, names)
-    notes: list[str] = []
-    a, b = (_without_failed(m, name, notes) for m, name in zip((a, b), names, strict=True))
+    options = _Options(pair_on, cluster_on, adjust, group, alpha, names, holdout, seed)
+    _check(a, b, options)
+    a, b = (_without_failed(m, name, options.notes) for m, name in zip((a, b), names, strict=True))
     if _same_documents(a, b):
-        notes.append(f"{names[0]} and {names[1]} hold the very same documents: no difference is to be expected.")
-    both = None
+        options.notes.append(
+            f"{names[0]} and {names[1]} hold the very same documents: no difference is to be expected."
+        )
     if pair_on is not None:
-        a, b = align(a, b, pair_on, names, notes)
-        both = stats.count_both(a.X, b.X)
-    count_a, count_b = (stats.count_active(m.X.indices, m.n_concepts) for m in (a, b))
-    counts = Counts(count_a, count_b, a.n_docs, b.n_docs, both)
-    tested = np.flatnonzero(counts.least_p() < alpha)
-    notes += _note_untested(counts, len(tested), alpha) + _note_length(a, b, names)
-    frame = _table(a.concepts, tested, counts.take(tested), alpha, names)
+        a, b = align(a, b, pair_on, names, options.notes)
+    cluster = None if cluster_on is None else clusters(a, b, cluster_on, names)
+    if not holdout:
+        return _found(a, b, cluster, options)
+    kept, held = split(a.n_docs, b.n_docs, cluster, paired=pair_on is not None, share=holdout, seed=seed)
+    result = _found(*kept.of(a, b, cluster), options)
+    again, other, numbers = held.of(a, b, cluster)
+    return with_confirmation(result, Sets(again.X, other.X, pair_on is not None, numbers))
+
+
+def _found(a: ConceptMatrix, b: ConceptMatrix, cluster: np.ndarray | None, options: _Options) -> DiffResult:
+    """The comparison of two sets that are ready for it."""
+    alpha, names = options.alpha, options.names
+    sets = Sets(a.X, b.X, options.pair_on is not None, cluster)
+    groups = group_latents((a, b), decoder_of(a)) if options.group else alone(a.n_concepts)
+    c = compare(sets, groups, alpha)
+    latents = latent_table(a.concepts, c, names)
+    frame = findings_table(latents, c, alpha)
+    notes = [*options.notes, *_note_untested(c, options)]
+    terms = covariates(a, b, options.adjust, names, notes)
+    columns = c.leads()[frame["group"].to_numpy()]
+    frame = with_adjustment(frame, sets, columns, terms)
+    notes += _note_explained(frame, list(terms)) + _note_detectable(c, options)
     return DiffResult(
-        frame=_ranked(frame),
-        parameters=_parameters(a.source.encoder, counts, len(tested), pair_on, alpha, names),
+        frame=frame.drop("group").with_columns(UNCONFIRMED),
+        latents=latents,
+        parameters=_parameters(a.source.encoder, c, list(terms), options),
         notes=tuple(notes),
         a=a,
         b=b,
         names=names,
-        pair_on=pair_on,
-        n_tested=len(tested),
-        n_untestable=a.n_concepts - len(tested),
+        pair_on=options.pair_on,
+        cluster_on=options.cluster_on,
+        cluster=cluster,
+        groups=groups,
+        n_tested=frame.height,
+        n_untestable=a.n_concepts - int(c.tested[: a.n_concepts].sum()),
         alpha=alpha,
     )
 
 
-def _check(a: ConceptMatrix, b: ConceptMatrix, alpha: float, names: tuple[str, str]) -> None:
+def _check(a: ConceptMatrix, b: ConceptMatrix, options: _Options) -> None:
+    alpha, names = options.alpha, options.names
+    if options.pair_on is not None and options.cluster_on is not None:
+        raise InputError(
+            f"both pairs ('{options.pair_on}') and clusters ('{options.cluster_on}') asked for: give one; clusters may "
+            "hold several documents of each set, and are then compared within"
+        )
+    if not 0 <= options.holdout < 1:
+        raise InputError(f"holdout is {options.holdout:g}: give the share of documents to confirm with, 0.5 say")
     if not 0 < alpha < 1:
         raise InputError(f"alpha is {alpha:g}: give the share of false findings to accept, between 0 and 1")
     if names[0] == names[1]:
@@ -176,81 +218,74 @@ def _same_documents(a: ConceptMatrix, b: ConceptMatrix) -> bool:
     return one.equals(other, null_equal=False)  # ids alone prove little: two files may both count from 0
 
 
-def _note_untested(counts: Counts, n_tested: int, alpha: float) -> list[str]:
-    silent = int(((counts.a + counts.b) == 0).sum())
-    rare = len(counts.a) - n_tested - silent
+def _note_untested(c: Comparison, options: _Options) -> list[str]:
+    n = c.groups.n_latents
+    silent = int(((c.counts.a + c.counts.b)[:n] == 0).sum())
+    rare = n - int(c.tested[:n].sum()) - silent
     parts = [f"{count(silent, 'concept')} active in no document"] if silent else []
-    where = "active in too few documents or all but too few" if counts.both is None else "differing in too few pairs"
-    parts += [f"{count(rare, 'concept')} {where} for any outcome to reach p < {alpha:g}"] if rare else []
+    where = "differing in too few pairs" if options.pair_on else "active in too few documents"
+    parts += [f"{count(rare, 'concept')} {where} for any outcome to reach p < {options.alpha:g}"] if rare else []
     return [f"Not tested, and not counted among the tests: {' and '.join(parts)}."] if parts else []
 
 
-def _note_length(a: ConceptMatrix, b: ConceptMatrix, names: tuple[str, str]) -> list[str]:
-    if not all("n_units" in m.docs.columns for m in (a, b)):
+def _note_explained(frame: pl.DataFrame, terms: list[str]) -> list[str]:
+    """Sentences on the findings that adjusting takes away, and on those that it may take away."""
+    found, what = int(frame["finding"].sum()), " and ".join(terms)
+    explained, undecided = found - frame.filter("finding")["explained_by"].null_count(), int(frame["undecided"].sum())
+    notes = []
+    if explained:
+        are = "is" if explained == 1 else "are"
+        notes.append(
+            f"Of {count(found, 'finding')}, {explained:,} {are} explained by {what}: documents of equal {what} "
+            "need not differ, and what they do is less than half (column explained_by)."
+        )
+    if undecided:
+        notes.append(
+            f"Of {count(found, 'finding')}, {undecided:,} may or may not be explained by {what}: there are too few "
+            "documents to tell (column undecided)."
+        )
+    return notes
+
+
+def _note_detectable(c: Comparison, options: _Options) -> list[str]:
+    """What could have been found, so that "no finding" has a meaning. Not for clusters, whose sizes decide that."""
+    n_tested = int((~np.isnan(c.group_p)).sum())
+    k = c.counts
+    if not n_tested or options.cluster_on is not None:
         return []
-    means: list[Any] = [m.docs["n_units"].mean() or 0.0 for m in (a, b)]
-    longer = int(means[1] > means[0])
-    if means[longer] < _LONGER * means[1 - longer] or means[longer] == 0:
-        return []
-    lengths = f"{means[longer]:.1f} units on average against {means[1 - longer]:.1f}"
-    effect = "A longer document activates more concepts, and nothing here is adjusted for length"
-    return [f"Documents of {names[longer]} are longer: {lengths}. {effect}."]
+    threshold = options.alpha / (2 * n_tested)  # the first finding's, halved as for presence beside strength
+    phi = None if k.both is None else stats.pair_correlation(k.both, k.a, k.b, k.n_a)
+    found = [(at, d) for at, d in stats.detectable(k.n_a, k.n_b, threshold, phi=phi) if np.isfinite(d)]
+    if not found:
+        return ["With so few documents no difference in presence would have been found with 80% power."]
+    parts = ", ".join(f"from {share(at)} of documents to {share(at + d)}" for at, d in found)
+    return [f"With 80% power, the first difference in presence would have been found {parts}."]
 
 
-def _table(concepts: pl.DataFrame, tested: np.ndarray, c: Counts, alpha: float, names: tuple[str, str]) -> pl.DataFrame:
-    density_a, density_b, p = c.a / c.n_a, c.b / c.n_b, c.p_value()
-    difference, q, (low, high) = density_a - density_b, stats.benjamini_hochberg(p), c.interval()
-    label = concepts["label"][tested] if "label" in concepts.columns else pl.Series([None] * len(tested))
-    favours = np.sign(c.a * c.n_b - c.b * c.n_a)
-    return pl.DataFrame(
-        {
-            "latent": concepts["latent"][tested],
-            "label": label.cast(pl.String),
-            "density_a": density_a,
-            "density_b": density_b,
-            "difference": difference,
-            "ci_low": low,
-            "ci_high": high,
-            "p_value": p,
-            "q_value": q,
-            "n_a": c.a,
-            "n_b": c.b,
-            "favours": pl.Series(favours).replace_strict({1: names[0], 0: None, -1: names[1]}, return_dtype=pl.String),
-            "finding": q < alpha,
-            **_pair_columns(c),
-        }
-    )
-
-
-def _pair_columns(c: Counts) -> dict[str, pl.Series]:
-    """The same columns in every result, null where there are no pairs."""
-    empty = np.full(len(c.a), None)
-    values = [empty] * 3 if c.both is None else [np.full(len(c.a), c.n_a), c.a - c.both, c.b - c.both]
-    names = ("n_pairs", "only_a", "only_b")
-    return {name: pl.Series(name, value, dtype=pl.Int64) for name, value in zip(names, values, strict=True)}
-
-
-def _ranked(frame: pl.DataFrame) -> pl.DataFrame:
-    """Findings by size, then the rest by p; ties by the other of the two, then by latent."""
-    p, finding = frame["p_value"].to_numpy(), frame["finding"].to_numpy()
-    size = -np.abs(frame["difference"].to_numpy()).round(12)  # equal counts must tie, whatever their shares' rounding
-    order = np.lexsort((frame["latent"], np.where(finding, p, size), np.where(finding, size, p), ~finding))
-    return frame[order].with_row_index("rank", offset=1)
-
-
-def _parameters(
-    encoder: str, c: Counts, n_tested: int, pair_on: str | None, alpha: float, names: tuple[str, str]
-) -> dict[str, Any]:
+def _parameters(encoder: str, c: Comparison, terms: list[str], options: _Options) -> dict[str, Any]:
+    k, n = c.counts, c.groups.n_latents
+    paired, clustered = k.both is not None, options.cluster_on is not None
+    presence = "clusters" if clustered else "McNemar exact" if paired else "Fisher exact"
+    by_rank = "clusters" if clustered else "Wilcoxon signed-rank" if paired else "Wilcoxon rank-sum"
+    interval = "cluster-robust (CR1)" if clustered else "Newcombe hybrid score (method 10)"
     return {
         "encoder": encoder,
-        "names": list(names),
-        "documents": [c.n_a, c.n_b],
-        "pair_on": pair_on,
-        "alpha": alpha,
-        "test": "Fisher exact, two-sided" if c.both is None else "McNemar exact, two-sided",
-        "interval": f"Newcombe hybrid score (method 10), {stats.LEVEL:.0%}",
+        "names": list(options.names),
+        "documents": [k.n_a, k.n_b],
+        "pair_on": options.pair_on,
+        "cluster_on": options.cluster_on,
+        "alpha": options.alpha,
+        "test_of_presence": f"{presence}, two-sided",
+        "test_of_strength": f"{by_rank}, two-sided",
+        "interval": f"{interval}, {stats.LEVEL:.0%}",
+        "joint_test": "Simes",
         "correction": "Benjamini-Hochberg",
-        "concepts": len(c.a),
-        "tested": n_tested,
-        "untestable": len(c.a) - n_tested,
+        "adjusted_for": terms,
+        "concepts": n,
+        "tested": int(c.tested[:n].sum()),
+        "untestable": n - int(c.tested[:n].sum()),
+        "grouped": options.group,
+        "groups": int((~np.isnan(c.group_p)).sum()),
+        "holdout": options.holdout,
+        "seed": options.seed,
     }

@@ -175,6 +175,21 @@ def load_encoder(name: str | Path = DEFAULT_ENCODER, *, dtype: str = "auto") -> 
     )
 
 
+def decoder_directions(source: Source) -> np.ndarray | None:
+    """What each latent writes, [d_sae, d_in] float32 rows of length 1; None if the very encoder is not at hand."""
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.numpy import load_file  # noqa: PLC0415
+
+    try:
+        weights = find_encoder(source.encoder) / WEIGHTS_FILE
+        if sha256_of_file(weights) != source.sae_sha256:
+            return None
+        directions = load_file(weights)["W_dec"].astype(np.float32)
+    except (EncoderError, OSError, KeyError, SafetensorError):
+        return None
+    return np.asarray(directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12))
+
+
 def identity_of(folder: Path) -> str:
     """A hash that changes with anything in an encoder's folder that changes what it gives: numbers or labels."""
     files = (ENCODER_FILE, CONFIG_FILE, WEIGHTS_FILE, CONCEPTS_FILE)

@@ -1,4 +1,4 @@
-"""Documents of two sets brought together by a column: the partners, and notes on what has none."""
+"""Documents of two sets brought together by a column: partners, with notes on what has none, and clusters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def align(
     a: ConceptMatrix, b: ConceptMatrix, pair_on: str, names: tuple[str, str], notes: list[str]
 ) -> tuple[ConceptMatrix, ConceptMatrix]:
     """The documents with a partner, row i of one the partner of row i of the other, in the order of `a`."""
-    keys = _as_one_type([_keys(m, pair_on, name) for m, name in zip((a, b), names, strict=True)])
+    keys = as_one_type([_keys(m, pair_on, name, "pair") for m, name in zip((a, b), names, strict=True)])
     sides = []
     for key, row, name in zip(keys, ("row_a", "row_b"), names, strict=True):
         _require_unique(key.drop_nulls(), pair_on, name)
@@ -29,17 +29,28 @@ def align(
     return _take(a, pairs["row_a"].to_numpy()), _take(b, pairs["row_b"].to_numpy())
 
 
-def _keys(m: ConceptMatrix, pair_on: str, name: str) -> pl.Series:
-    if pair_on not in m.docs.columns:
-        raise InputError(f"cannot pair on '{pair_on}': {name} has no such column; {choices(pair_on, m.docs.columns)}")
-    if (key := m.docs[pair_on]).dtype.is_nested():
-        raise InputError(
-            f"cannot pair on '{pair_on}': it holds {key.dtype} in {name}; pair on a column of plain values"
-        )
+def clusters(a: ConceptMatrix, b: ConceptMatrix, cluster_on: str, names: tuple[str, str]) -> np.ndarray:
+    """The number of each document's cluster, [documents of A, then of B] int64; one without a value is its own.
+
+    Raises InputError for a column that a set lacks, or that holds lists.
+    """
+    keys = as_one_type([_keys(m, cluster_on, name, "cluster") for m, name in zip((a, b), names, strict=True)])
+    key = pl.concat(keys)
+    codes = key.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    without = codes == 0
+    codes[without] = codes.max(initial=0) + np.arange(1, without.sum() + 1)
+    return np.asarray(codes - 1)
+
+
+def _keys(m: ConceptMatrix, column: str, name: str, what: str) -> pl.Series:
+    if column not in m.docs.columns:
+        raise InputError(f"cannot {what} on '{column}': {name} has no such column; {choices(column, m.docs.columns)}")
+    if (key := m.docs[column]).dtype.is_nested():
+        raise InputError(f"cannot {what} on '{column}': it holds {key.dtype} in {name}; give a column of plain values")
     return key.alias("key")
 
 
-def _as_one_type(keys: list[pl.Series]) -> list[pl.Series]:
+def as_one_type(keys: list[pl.Series]) -> list[pl.Series]:
     """Two columns of keys made comparable: 3 and 3.0 as numbers, else as text (7 in one file, "7" in the other)."""
     types = [key.dtype for key in keys]
     if types[0] == types[1]:

@@ -22,7 +22,7 @@ LAYERS = [
     {"encode", "labels"},
     {"results", "wording"},
     {"evidence", "training"},
-    {"pairing", "diff", "aa_check"},
+    {"pairing", "grouping", "comparison", "adjust", "findings", "holdout", "diff", "aa_check", "gate"},
     {"page", "report"},
     {"cli"},
 ]

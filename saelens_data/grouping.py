@@ -1,0 +1,146 @@
+"""Near-duplicate latents: those that read the same words are one finding, tested once.
+
+Groups are made from the documents of both sets together, before and without knowing which set a document is in, so that
+looking for them cannot bend a test. `docs/statistics.md` says how the thresholds were chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array, hstack, triu, vstack
+
+from saelens_data.encoders import decoder_directions
+from saelens_data.matrix import ConceptMatrix
+
+#: Share of evidence in common (Ochiai) from which two latents are one, and from which a like direction makes them one.
+SAME, ALIKE = 0.35, 0.2
+#: Cosine of two decoder directions that counts as like.
+LIKE_DIRECTION = 0.3
+#: Documents in which a latent must be active before anything is said of what it shares.
+_LEAST_SUPPORT = 6
+#: Activations that similarities are computed from; of more, evenly spread documents are taken.
+_MOST_ACTIVATIONS = 1_500_000
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """A partition of latents. Beside the latents, every group of several has a column of its own: any member active.
+
+    `of` [latents + groups of several] the group, 0 to n - 1, of each latent and then of each such column.
+    """
+
+    of: np.ndarray
+    n: int
+    n_latents: int
+
+    @property
+    def n_several(self) -> int:
+        """Groups of more than one latent."""
+        return len(self.of) - self.n_latents
+
+    def extended(self, X: csr_array, scale: np.ndarray) -> csr_array:
+        """`X` [documents, latents] with the groups' columns beside it: sums of the members' values over `scale`."""
+        if not self.n_several:
+            return X
+        column = np.full(self.n, -1)
+        column[self.of[self.n_latents :]] = np.arange(self.n_several)
+        member = column[self.of[: self.n_latents]]
+        latents = np.flatnonzero(member >= 0)
+        into = csr_array(
+            ((1 / scale[latents]).astype(np.float32), (latents, member[latents])), shape=(X.shape[1], self.n_several)
+        )
+        any_member = csr_array(X @ into)
+        any_member.sort_indices()
+        return csr_array(hstack([X, any_member], format="csr"))
+
+    def members(self) -> list[np.ndarray]:
+        """The latents' columns of each group, ascending."""
+        order = np.argsort(self.of[: self.n_latents], kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.of[: self.n_latents], minlength=self.n))[:-1])
+
+
+def alone(n_latents: int) -> Groups:
+    """Each latent a group of its own."""
+    return Groups(np.arange(n_latents), n_latents, n_latents)
+
+
+def decoder_of(m: ConceptMatrix) -> np.ndarray | None:
+    """The decoder's directions of the matrix' latents, [latents, dimensions]; None where the encoder is not at hand."""
+    directions = decoder_directions(m.source)
+    if directions is None:
+        return None
+    latents = m.concepts["latent"].to_numpy()
+    return directions[latents] if len(latents) == 0 or latents.max() < len(directions) else None
+
+
+def group_latents(sets: Sequence[ConceptMatrix], decoder: np.ndarray | None = None) -> Groups:
+    """Group the latents whose evidence is the same words: the maxima of both lie in the same units.
+
+    Two latents are as similar as the documents in which both have their maximum in one unit are many, over the
+    geometric mean of their supports (Ochiai 1957). From the most frequent latent on, each joins the group whose leader
+    is most similar, from `SAME` on, or from `ALIKE` on if their rows of `decoder` [latents, dimensions] point
+    the same way; otherwise it leads a group. Without evidence every latent is alone.
+    """
+    n_latents = sets[0].n_concepts
+    if any(m.evidence is None for m in sets):
+        return alone(n_latents)
+    share = max(1.0, sum(m.X.nnz for m in sets) / _MOST_ACTIVATIONS)
+    units = csr_array(vstack([_units(m, share) for m in sets], format="csr"))
+    support = np.bincount(units.indices, minlength=n_latents)
+    first, second, similarity = _similar(units, support)
+    if decoder is not None:
+        alike = np.einsum("ij,ij->i", decoder[first], decoder[second]) >= LIKE_DIRECTION
+    else:
+        alike = np.zeros(len(first), dtype=bool)
+    keep = (similarity >= SAME) | alike
+    leader = _leaders(first[keep], second[keep], similarity[keep], support)
+    return _partition(leader)
+
+
+def _units(m: ConceptMatrix, share: float) -> csr_array:
+    """Which latents have their maximum in each unit, [units, latents] of 1; of every `share`-th document."""
+    assert m.evidence is not None
+    rows = np.unique((np.arange(0, m.n_docs, share)).astype(np.int64))
+    part = m if len(rows) == m.n_docs else m.take_docs(rows)
+    evidence = part.evidence
+    assert evidence is not None
+    row = np.repeat(np.arange(part.n_docs), np.diff(part.X.indptr))
+    unit = evidence.units.ptr[row] + evidence.unit
+    return csr_array(
+        (np.ones(len(unit), dtype=np.int32), (unit, part.X.indices)), shape=(len(evidence.units.start), m.n_concepts)
+    )
+
+
+def _similar(units: csr_array, support: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of latents (the first is the more frequent) that are similar from `ALIKE` on, and how much."""
+    kept = csr_array(units[:, np.flatnonzero(support >= _LEAST_SUPPORT)])
+    latents = np.flatnonzero(support >= _LEAST_SUPPORT)
+    common = triu(kept.T @ kept, k=1, format="coo")
+    first, second = latents[common.row], latents[common.col]
+    similarity = common.data / np.sqrt(support[first] * support[second])
+    keep = similarity >= ALIKE
+    first, second, similarity = first[keep], second[keep], similarity[keep]
+    swap = support[first] < support[second]
+    return np.where(swap, second, first), np.where(swap, first, second), similarity
+
+
+def _leaders(first: np.ndarray, second: np.ndarray, similarity: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """The latent that leads each latent's group, [latents]."""
+    leader = np.arange(len(support))
+    nearest: dict[int, list[tuple[float, int]]] = {}
+    for one, other, value in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True):
+        nearest.setdefault(other, []).append((-value, one))
+    for latent in sorted(nearest, key=lambda latent: (-support[latent], latent)):
+        for _, one in sorted(nearest[latent]):
+            if leader[one] == one:
+                leader[latent] = one
+                break
+    return leader
+
+
+def _partition(leader: np.ndarray) -> Groups:
+    _, group, size = np.unique(leader, return_inverse=True, return_counts=True)
+    return Groups(np.concatenate([group, np.flatnonzero(size > 1)]), len(size), len(leader))
