@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data import stats
-from saelens_data.comparison import Counts, Sets, Testable, Tests, compare, joint_p, one_p
+from saelens_data.comparison import Counts, Sets, Tests, compare, joint_p, rank_law, signed_sums
 from saelens_data.diff import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
@@ -74,20 +75,20 @@ def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Ge
     groups = group_latents((m,), decoder_of(m)) if result.parameters["grouped"] else alone(m.n_concepts)
     X = Sets(m.X[:0], m.X).extended(groups).y
     total = stats.count_active(X.indices, X.shape[1])
-    ranks, ties = stats.pooled_ranks(X)
-    nobody = Counts(total, np.zeros_like(total), n_a, n - n_a)
-    can = Testable(nobody.least_p() < alpha, nobody.strength_least_p() < alpha)
-    chosen = np.flatnonzero(can.either)
-    part, ranks = csr_array(X[:, chosen]), csr_array(ranks[:, chosen])
+    scores = stats.rank_scores(X)
+    law = rank_law(scores, np.arange(n) < n_a, None)
+    presence = Counts(total, np.zeros_like(total), n_a, n - n_a).least_p()
+    can = Tests(presence, presence, presence < alpha, law.least_p() < alpha)
+    chosen = np.flatnonzero(can.tested)
+    part, scores = csr_array(X[:, chosen]), csr_array(scores[:, chosen])
+    expected = scores.sum(axis=0) * n_a / n
     hits = tested = 0
     for size in _blocks(splits, X.shape[1]):
         in_a = rng.permuted(np.tile(np.arange(n) < n_a, (size, 1)), axis=1)
         a = stats.count_chosen(part, in_a)
-        b = total[chosen] - a
-        sums = np.asarray((ranks.T @ in_a.T.astype(np.float64)).T)
-        strength = stats.rank_sum_p(sums, a, b, ties[chosen])
-        tests = Tests(Counts(a, b, n_a, n - n_a).p_value(), strength, np.sign(sums - a * (a + b + 1) / 2))
-        p = one_p(Counts(a, b, n_a, n - n_a), tests, can.take(chosen), clustered=False)
+        observed = np.asarray((scores.T @ in_a.T.astype(np.float64)).T) - expected
+        by_rank = _at(law, chosen, observed).p_value(0.0)
+        p = _p(Counts(a, total[chosen] - a, n_a, n - n_a), by_rank, can, chosen)
         tested, more = _judged(p, chosen, groups, alpha)
         hits += more
     return hits, tested
@@ -97,26 +98,35 @@ def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[
     """Random turns of pairs with a finding, and the groups tested in each."""
     sets, n, alpha = result.sets().extended(result.groups), result.a.n_docs, result.alpha
     counts = Counts.of(sets)
-    can = Testable(counts.least_p() < alpha, counts.strength_least_p() < alpha)
-    chosen = np.flatnonzero(can.either)
-    X, Y = csr_array(sets.x[:, chosen]), csr_array(sets.y[:, chosen])
+    ranks, ties = stats.all_signed_ranks(sets.x, sets.y)
+    total, differing = signed_sums(ranks)
+    presence, by_rank = counts.least_p(), stats.signed_rank_least_p(differing, ties)
+    can = Tests(presence, by_rank, presence < alpha, by_rank < alpha)
+    chosen = np.flatnonzero(can.tested)
+    X, Y, ranks = (csr_array(m[:, chosen]) for m in (sets.x, sets.y, ranks))
     counts = counts.take(chosen)
-    assert counts.both is not None
-    ranks, ties = stats.signed_ranks(X, Y)
-    differing = stats.count_active(ranks.indices, len(chosen))
-    total = np.bincount(ranks.indices, ranks.data, minlength=len(chosen))
     hits = tested = 0
     for size in _blocks(splits, len(result.groups.of)):
         turned = rng.integers(0, 2, (size, n))
         moved = stats.count_chosen(Y, turned) - stats.count_chosen(X, turned)
-        sums = total - 2 * np.asarray((ranks.T @ turned.T.astype(np.float64)).T)
-        both = np.broadcast_to(counts.both, moved.shape)
-        now = Counts(counts.a + moved, counts.b - moved, n, n, both)
-        strength = stats.signed_rank_p(sums, differing, ties)
-        p = one_p(now, Tests(now.p_value(), strength, np.sign(sums)), can.take(chosen), clustered=False)
+        sums = total[chosen] - 2 * np.asarray((ranks.T @ turned.T.astype(np.float64)).T)
+        now = replace(counts, a=counts.a + moved, b=counts.b - moved)
+        p = _p(now, stats.signed_rank_p(sums, differing[chosen], ties[chosen]), can, chosen)
         tested, more = _judged(p, chosen, result.groups, alpha)
         hits += more
     return hits, tested
+
+
+def _at(law: stats.Permutation, chosen: np.ndarray, observed: np.ndarray) -> stats.Permutation:
+    """The law of the chosen columns, with what was observed in each split."""
+    return replace(
+        law, observed=observed, **{name: getattr(law, name)[chosen] for name in ("variance", "above", "below")}
+    )
+
+
+def _p(counts: Counts, by_rank: np.ndarray, can: Tests, chosen: np.ndarray) -> np.ndarray:
+    """One p for each split and chosen column."""
+    return Tests(counts.p_value(), by_rank, can.can_presence[chosen], can.can_rank[chosen]).p_value()
 
 
 def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[int, int]:

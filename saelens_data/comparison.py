@@ -69,33 +69,11 @@ class Counts:
             return stats.fisher_least_p(self.a + self.b, self.n_a, self.n_b)
         return stats.mcnemar_least_p(self.a + self.b - 2 * self.both)
 
-    def strength_least_p(self) -> np.ndarray:
-        """The smallest p of strength that the margins allow."""
-        if self.both is None:
-            return stats.rank_sum_least_p(self.a + self.b, self.n_a, self.n_b)
-        return stats.signed_rank_least_p(self.both)
-
     def p_value(self) -> np.ndarray:
         """Fisher's exact test of presence, McNemar's for pairs."""
         if self.both is None:
             return stats.fisher_exact(self.a, self.b, self.n_a, self.n_b)
         return stats.mcnemar_exact(self.a - self.both, self.b - self.both)
-
-    def tails(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same one-sided: (A has as many or more, as many or fewer)."""
-        if self.both is None:
-            return stats.fisher_tails(self.a, self.b, self.n_a, self.n_b)
-        return stats.mcnemar_tails(self.a - self.both, self.b - self.both)
-
-    def weight(self) -> np.ndarray:
-        """Of the pairs (for independent sets: of all that could be made) that tell the sets apart, those by strength.
-
-        A pair tells by presence where one alone is active, by strength where both are.
-        """
-        if self.both is None:
-            density = (self.a + self.b) / (self.n_a + self.n_b)
-            return np.asarray(density / (2 - density))
-        return np.asarray(self.both / np.maximum(self.a + self.b - self.both, 1))
 
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Newcombe's interval of the difference: (low, high)."""
@@ -106,37 +84,28 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Tests:
-    """p-values of presence and of strength, [..., columns], and the side (-1, 0, 1) that strength favours, `up`."""
+    """Two looks at each column, [..., columns]: is it there, and how strongly, where a document without it counts as 0.
+
+    Of each the two-sided p, and whether it could reach p < alpha at all, from the margins alone (Tarone 1990).
+    """
 
     presence: np.ndarray
-    strength: np.ndarray
-    up: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Testable:
-    """Which columns could reach p < alpha at all, whatever the outcome; from the margins alone (Tarone 1990)."""
-
-    presence: np.ndarray
-    strength: np.ndarray
+    by_rank: np.ndarray
+    can_presence: np.ndarray
+    can_rank: np.ndarray
 
     @property
-    def either(self) -> np.ndarray:
-        """By one of the two or both."""
-        return np.asarray(self.presence | self.strength)
+    def tested(self) -> np.ndarray:
+        """Which columns could be found by one look or the other."""
+        return np.asarray(self.can_presence | self.can_rank)
 
-    def take(self, columns: np.ndarray) -> Testable:
-        """Those of these columns."""
-        return Testable(self.presence[columns], self.strength[columns])
+    def p_value(self) -> np.ndarray:
+        """One p for each column: that of the look which could find something, twice the smaller where both could.
 
-
-def one_p(counts: Counts, tests: Tests, can: Testable, *, clustered: bool) -> np.ndarray:
-    """One p for each column: of the test that could find something, or of both where both could."""
-    if clustered:  # the two need not be independent: twice the smaller holds without that
-        p = np.minimum(2 * np.minimum(tests.presence, tests.strength), 1.0)
-    else:
-        p = stats.combine(tests.presence, *counts.tails(), tests.strength, tests.up, counts.weight())
-    return np.asarray(np.where(~can.strength, tests.presence, np.where(~can.presence, tests.strength, p)))
+        The two depend on each other; twice the smaller (Bonferroni) holds however they do.
+        """
+        both = np.minimum(2 * np.minimum(self.presence, self.by_rank), 1.0)
+        return np.asarray(np.where(~self.can_rank, self.presence, np.where(~self.can_presence, self.by_rank, both)))
 
 
 def joint_p(p: np.ndarray, groups: Groups, tested: np.ndarray) -> np.ndarray:
@@ -164,9 +133,8 @@ class Comparison:
     high: np.ndarray
     strength: stats.Strength
     tests: Tests
-    #: One p of each column, and whether it is tested.
+    #: One p of each column.
     p: np.ndarray
-    tested: np.ndarray
     groups: Groups
     #: One p of each group; NaN where no column of it is tested.
     group_p: np.ndarray
@@ -198,30 +166,39 @@ def compare(sets: Sets, groups: Groups, alpha: float) -> Comparison:
     """Test presence and strength of every latent and group, once each."""
     sets = sets.extended(groups)
     counts = Counts.of(sets)
-    low, high = counts.interval()
     strength = stats.signed_rank(sets.x, sets.y) if sets.paired else stats.rank_sum(sets.x, sets.y)
-    up = np.sign(np.nan_to_num(strength.auc, nan=0.5) - 0.5)
-    tests = Tests(counts.p_value(), strength.p_value, up)
-    can = Testable(counts.least_p() < alpha, counts.strength_least_p() < alpha)
-    if sets.cluster is not None:
-        presence, by_rank = _clustered(sets)
-        low, high = np.maximum(presence.low, -1.0), np.minimum(presence.high, 1.0)
-        tests = Tests(presence.p_value, by_rank.p_value, up)
-        can = Testable(presence.least_p < alpha, by_rank.least_p < alpha)
-    p = one_p(counts, tests, can, clustered=sets.cluster is not None)
-    return Comparison(counts, low, high, strength, tests, p, can.either, groups, joint_p(p, groups, can.either))
+    if sets.cluster is None:
+        (low, high), presence, least = counts.interval(), counts.p_value(), counts.least_p()
+    else:
+        test = stats.cluster_test(_pattern(sets.stacked()), sets.in_a(), sets.cluster)
+        low, high = np.maximum(test.low, -1.0), np.minimum(test.high, 1.0)
+        presence, least = test.p_value, test.least_p
+    by_rank, least_by_rank = _by_rank(sets)
+    tests = Tests(presence, by_rank, least < alpha, least_by_rank < alpha)
+    p = tests.p_value()
+    return Comparison(counts, low, high, strength, tests, p, groups, joint_p(p, groups, tests.tested))
 
 
-def _clustered(sets: Sets) -> tuple[stats.ClusterTest, stats.ClusterTest]:
-    assert sets.cluster is not None
-    both, in_a = sets.stacked(), sets.in_a()
-    pattern = csr_array((np.ones(both.nnz), both.indices, both.indptr), shape=both.shape)
-    ranks = rank_scores(both)
-    return stats.cluster_test(pattern, in_a, sets.cluster), stats.cluster_test(ranks, in_a, sets.cluster)
+def _by_rank(sets: Sets) -> tuple[np.ndarray, np.ndarray]:
+    """p of strength over all documents, 0 where a latent is not active, and the least that the margins allow."""
+    if sets.paired:
+        ranks, ties = stats.all_signed_ranks(sets.x, sets.y)
+        total, differing = signed_sums(ranks)
+        return stats.signed_rank_p(total, differing, ties), stats.signed_rank_least_p(differing, ties)
+    law = rank_law(stats.rank_scores(sets.stacked()), sets.in_a(), sets.cluster)
+    return law.p_value(0.0), law.least_p()
 
 
-def rank_scores(X: csr_array) -> csr_array:
-    """Where each active document stands among those active in the same column: -1/2 to 1/2, 0 on average."""
-    ranks, _ = stats.pooled_ranks(X)
-    active = stats.count_active(X.indices, X.shape[1])[X.indices]
-    return csr_array(((ranks.data - (active + 1) / 2) / active, X.indices, X.indptr), shape=X.shape)
+def signed_sums(ranks: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of the stored values of each column."""
+    n = ranks.shape[1]
+    return np.bincount(ranks.indices, ranks.data, minlength=n), stats.count_active(ranks.indices, n)
+
+
+def rank_law(scores: csr_array, in_a: np.ndarray, cluster: np.ndarray | None) -> stats.Permutation:
+    """How A's sum of `scores` [documents, columns] varies when documents, or clusters, change sides."""
+    return stats.permutation(scores, in_a, np.arange(len(in_a)) if cluster is None else cluster)
+
+
+def _pattern(X: csr_array) -> csr_array:
+    return csr_array((np.ones(X.nnz), X.indices, X.indptr), shape=X.shape)

@@ -173,7 +173,7 @@ def _found(a: ConceptMatrix, b: ConceptMatrix, cluster: np.ndarray | None, optio
         cluster=cluster,
         groups=groups,
         n_tested=frame.height,
-        n_untestable=a.n_concepts - int(c.tested[: a.n_concepts].sum()),
+        n_untestable=a.n_concepts - int(c.tests.tested[: a.n_concepts].sum()),
         alpha=alpha,
     )
 
@@ -221,7 +221,7 @@ def _same_documents(a: ConceptMatrix, b: ConceptMatrix) -> bool:
 def _note_untested(c: Comparison, options: _Options) -> list[str]:
     n = c.groups.n_latents
     silent = int(((c.counts.a + c.counts.b)[:n] == 0).sum())
-    rare = n - int(c.tested[:n].sum()) - silent
+    rare = n - int(c.tests.tested[:n].sum()) - silent
     parts = [f"{count(silent, 'concept')} active in no document"] if silent else []
     where = "differing in too few pairs" if options.pair_on else "active in too few documents"
     parts += [f"{count(rare, 'concept')} {where} for any outcome to reach p < {options.alpha:g}"] if rare else []
@@ -282,8 +282,8 @@ def _parameters(encoder: str, c: Comparison, terms: list[str], options: _Options
         "correction": "Benjamini-Hochberg",
         "adjusted_for": terms,
         "concepts": n,
-        "tested": int(c.tested[:n].sum()),
-        "untestable": n - int(c.tested[:n].sum()),
+        "tested": int(c.tests.tested[:n].sum()),
+        "untestable": n - int(c.tests.tested[:n].sum()),
         "grouped": options.group,
         "groups": int((~np.isnan(c.group_p)).sum()),
         "holdout": options.holdout,

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, hstack, triu, vstack
 from saelens_data.encoders import decoder_directions
 from saelens_data.matrix import ConceptMatrix
 
-#: Share of evidence in common (Ochiai) from which two latents are one, and from which a like direction makes them one.
+#: Correlation of evidence from which two latents are one, and from which a like direction makes them one.
 SAME, ALIKE = 0.35, 0.2
 #: Cosine of two decoder directions that counts as like.
 LIKE_DIRECTION = 0.3
@@ -79,10 +79,10 @@ def decoder_of(m: ConceptMatrix) -> np.ndarray | None:
 def group_latents(sets: Sequence[ConceptMatrix], decoder: np.ndarray | None = None) -> Groups:
     """Group the latents whose evidence is the same words: the maxima of both lie in the same units.
 
-    Two latents are as similar as the documents in which both have their maximum in one unit are many, over the
-    geometric mean of their supports (Ochiai 1957). From the most frequent latent on, each joins the group whose leader
-    is most similar, from `SAME` on, or from `ALIKE` on if their rows of `decoder` [latents, dimensions] point
-    the same way; otherwise it leads a group. Without evidence every latent is alone.
+    How similar two latents are is the correlation (phi) over all units of holding the one's maximum and the other's:
+    what meets by chance counts nothing, however frequent. From the most frequent latent on, each joins the group
+    whose leader is most similar, from `SAME` on, or from `ALIKE` on if their rows of `decoder` [latents, dimensions]
+    point the same way; otherwise it leads a group. Without evidence every latent is alone.
     """
     n_latents = sets[0].n_concepts
     if any(m.evidence is None for m in sets):
@@ -120,7 +120,8 @@ def _similar(units: csr_array, support: np.ndarray) -> tuple[np.ndarray, np.ndar
     latents = np.flatnonzero(support >= _LEAST_SUPPORT)
     common = triu(kept.T @ kept, k=1, format="coo")
     first, second = latents[common.row], latents[common.col]
-    similarity = common.data / np.sqrt(support[first] * support[second])
+    n, s, t = float(units.shape[0]), support[first].astype(np.float64), support[second].astype(np.float64)
+    similarity = (common.data * n - s * t) / np.sqrt(np.maximum(s * (n - s), 1) * np.maximum(t * (n - t), 1))
     keep = similarity >= ALIKE
     first, second, similarity = first[keep], second[keep], similarity[keep]
     swap = support[first] < support[second]

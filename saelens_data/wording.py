@@ -34,15 +34,11 @@ def p_in_words(value: float) -> str:
     return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
-def difference_in_words(row: Mapping[str, Any], names: tuple[str, str]) -> tuple[str, str]:
-    """The difference of a row of `diff` and its interval, in percentage points more in the set that has more."""
-    sign = -1 if row["favours"] == names[1] else 1
-    digits = _digits(100 * abs(row["difference"]))
-    ends = sorted(sign * 100 * row[key] for key in ("ci_low", "ci_high"))
-    interval = " to ".join(_signed(end, digits) for end in ends)
-    if row["favours"] is None:
-        return "no difference", interval
-    return f"{abs(100 * row['difference']):.{digits}f} points more", interval
+def points(at: float, low: float, high: float, *, towards: float = 1.0) -> tuple[str, str]:
+    """A difference of shares and its interval in percentage points, ('38', '27 to 48'), turned to the side `towards`."""
+    sign, digits = math.copysign(1.0, towards), _digits(100 * abs(at))
+    ends = sorted(sign * 100 * end for end in (low, high))
+    return _signed(sign * 100 * at, digits), " to ".join(_signed(end, digits) for end in ends)
 
 
 def difference_in_points(row: Mapping[str, Any]) -> str:

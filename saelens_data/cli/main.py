@@ -36,13 +36,19 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command, and write out here what it printed: who reads it may have left (head, less)."""
+        status = 0
         try:
-            super().invoke(ctx)
+            try:
+                super().invoke(ctx)
+            except click.exceptions.Exit as ended:
+                status = ended.exit_code
             if sys.stdout is not None:  # as it is where it was closed (>&-)
                 sys.stdout.flush()
         except BrokenPipeError:
             # Nothing more can be said to that reader, and Python would try once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if status:
+            ctx.exit(status)
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -56,11 +62,11 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: exit status 0 for success, 2 for a user's error, 130 for an interruption."""
+    """Entry point: exit status 0 for success, 1 where a gate fails, 2 for a user's error, 130 for an interruption."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal or a pipe that is not UTF-8
     try:
-        cli(prog_name="saelens-data", standalone_mode=False)
+        status = cli(prog_name="saelens-data", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         say("Interrupted: what was finished is kept; run the same command again to go on.")
         sys.exit(130)
@@ -75,6 +81,8 @@ def main() -> None:
         # A full disk, a folder without permission: no layer below has said what to do about it.
         where = f" '{error.filename}'" if error.filename else ""
         _fail(f"the system refuses to read or write{where} ({error.strerror or error}): mend that and run this again")
+    if status:
+        sys.exit(status)
 
 
 def _fail(message: str) -> NoReturn:

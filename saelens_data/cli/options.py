@@ -26,7 +26,9 @@ FORMATS = ("table", "csv", "jsonl", "parquet")
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 
 
-def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in this order."""
+
     def apply(function: F) -> F:
         for option in reversed(options):
             function = option(function)
@@ -37,7 +39,7 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 def corpus_options(function: F) -> F:
     """--text, --id and --limit: how to read a file of texts."""
-    return _stack(
+    return stack(
         click.option("--text", metavar="COL", help="Column that holds the text; found by itself for known layouts."),
         click.option("--id", "id_", metavar="COL", help="Column that identifies a document."),
         click.option("--limit", type=click.IntRange(min=1), help="Read this many documents only."),
@@ -46,7 +48,7 @@ def corpus_options(function: F) -> F:
 
 def encoder_options(function: F) -> F:
     """--encoder and --dtype: who reads."""
-    return _stack(
+    return stack(
         click.option("--encoder", default="minilm-8k", show_default=True, help="A bundled encoder, or a folder."),
         click.option(
             "--dtype",
@@ -59,7 +61,7 @@ def encoder_options(function: F) -> F:
 
 def output_options(function: F) -> F:
     """-f, -o and -n: what comes out."""
-    return _stack(
+    return stack(
         click.option("-f", "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True),
         click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."),
         click.option("-n", "--rows", type=click.IntRange(min=0), help="Show at most this many rows."),

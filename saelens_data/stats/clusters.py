@@ -76,10 +76,10 @@ class Permutation:
             tails.append(np.where(sign * self.observed > 0, betainc(x, trials - x + 1, chance), 0.0))
         return np.asarray(np.where(some & (self.observed != 0), np.minimum(2 * (tails[0] + tails[1]), 1.0), 1.0))
 
-    def least_p(self, step: float) -> np.ndarray:
-        """The smallest p-value on any sides: that of the farthest value, at the least variance."""
+    def least_p(self) -> np.ndarray:
+        """A lower bound of the p-value on any sides: that of the farthest value, at the least variance there."""
         ends = [replace(self, observed=end, variance=self.floor) for end in (self.above, -self.below)]
-        return np.minimum(*(end.p_value(step) for end in ends))
+        return np.asarray(np.minimum(*(end.p_value(0.0) for end in ends)))
 
 
 def cluster_test(Y: csr_array, in_a: np.ndarray, cluster: np.ndarray, level: float = LEVEL) -> ClusterTest:
@@ -88,15 +88,14 @@ def cluster_test(Y: csr_array, in_a: np.ndarray, cluster: np.ndarray, level: flo
     `Y` [documents, latents] sparse without stored zeros, `in_a` [documents] bool, `cluster` [documents] int: equal
     codes are one cluster. The interval is that of `regression` with clusters: CR1 errors and Student's t.
 
-    The test asks how A's sum would vary if, where nothing differs, clusters that lie in one set could as well have
-    been in the other, and in clusters that lie in both the documents could have been of either set.
+    The test is that of `permutation`: where nothing differs, a cluster that lies in one set could as well have been in
+    the other, and documents of a cluster that lies in both could have been of either.
     """
     in_a = np.asarray(in_a, dtype=bool)
     W = np.column_stack([in_a, np.ones(len(in_a))])
     difference, low, high = regression(Y, W, clusters=cluster, level=level)
-    law, step = permutation(Y, in_a, cluster), smallest_step(Y)
-    n_clusters = len(np.unique(cluster))
-    return ClusterTest(difference, low, high, law.p_value(step), law.least_p(step), n_clusters, law.active)
+    law, n_clusters = permutation(Y, in_a, cluster), len(np.unique(cluster))
+    return ClusterTest(difference, low, high, law.p_value(smallest_step(Y)), law.least_p(), n_clusters, law.active)
 
 
 def smallest_step(Y: csr_array) -> float:
@@ -151,7 +150,27 @@ def _between(Y: csr_array, in_a: np.ndarray, code: np.ndarray, rows: np.ndarray)
         stratum = np.zeros(part.stop - part.start, dtype=np.int64)
         total[:, part] = _exchange(design, sums.data[used], sums.indices[used], cell, stratum)
     observed, variance, above, below = total
+    squares = csr_array((Y.data**2, Y.indices, Y.indptr), shape=Y.shape).T @ np.bincount(rows, minlength=Y.shape[0])
+    squares = squares - sums.sum(axis=0) ** 2 / len(rows)
+    variance = np.maximum(variance, _by_size(design, variance, squares))
     return Permutation(observed, variance, above, below, variance, np.diff(sums.indptr).astype(np.int64))
+
+
+def _by_size(design: _Design, variance: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """The variance of A's sum if that of a cluster depends on its size, for sets whose clusters differ in size.
+
+    `variance` is that of exchanging clusters of any size, `squares` the sum of squares of documents about their mean.
+    A cluster of n documents varies by n v + n (n - 1) c, with v the variance of a document and c the covariance of
+    two of one cluster.
+    """
+    size, in_a = design.size.astype(np.float64), design.in_a
+    n, k, k_a = size.sum(), len(size), in_a.sum()
+    twos = size * (size - 1)
+    v = squares / n
+    c = (variance * k * (k - 1) / max(k_a * (k - k_a), 1) - squares) / max(twos.sum(), 1)
+    share = size[in_a].sum() / n
+    spread = [x**2 * (size[s].sum() * v + twos[s].sum() * c) for x, s in ((1 - share, in_a), (share, ~in_a))]
+    return np.asarray(k / max(k - 1, 1) * sum(spread))
 
 
 def _within(Y: csr_array, in_a: np.ndarray, code: np.ndarray, rows: np.ndarray) -> Permutation:
@@ -200,29 +219,30 @@ def _exchange(
     """(observed, variance, above, below) of A's sum in each cell, a latent in a stratum; see `Permutation`.
 
     `value`, `unit`, `cell` [non-zeros], `stratum` [cells]. A unit counts as its value less what its documents have on
-    average, z; those of A are drawn without replacement. The range is exact where all z above 0 are
-    equal and all below 0 are, as with 0/1 values.
+    average, z; those of A are drawn without replacement, which gives the variance. Where all z above 0 are equal and
+    all below 0 are, as for documents with 0/1 values, so is the range: A holds as many of the ones as it can.
     """
 
     def total(weights: np.ndarray | None) -> np.ndarray:
         return np.bincount(cell, weights=weights, minlength=len(stratum))
 
-    units, in_a = design.total(np.ones(len(design.size)))[stratum], design.total(design.in_a)[stratum]
-    documents, squared = design.total(design.size)[stratum], design.total(design.size**2)[stratum]
-    value, size = value.astype(np.float64), design.size[unit]
-    level = total(value)
-    level = np.where(np.abs(level) > _ROUNDING * total(np.abs(value)), level, 0.0) / documents
-    z = value - level[cell] * size
+    ones, sizes = np.ones(len(design.size)), design.size
+    weights = (ones, design.in_a, sizes, sizes**2, sizes * design.in_a)
+    units, in_a, documents, squared, documents_in_a = (design.total(w)[stratum] for w in weights)
+    value, size = value.astype(np.float64), sizes[unit]
+    mean = total(value)
+    mean = np.where(np.abs(mean) > _ROUNDING * total(np.abs(value)), mean, 0.0) / documents
+    z = value - mean[cell] * size
     z[np.abs(z) <= _ROUNDING * np.abs(value)] = 0.0
-    half = total(np.maximum(z, 0)) + np.maximum(-level, 0) * (documents - total(size))
-    n_above = total(z > 0) + (level < 0) * (units - total(None))
-    squares = total(z**2) + level**2 * (squared - total(size**2))
-    observed = total(value * design.in_a[unit]) - level * design.total(design.size * design.in_a)[stratum]
-    in_b, rest = units - in_a, np.maximum(units - n_above, 1)
-    n_above = np.maximum(n_above, 1)
-    variance = in_a * in_b / (units * np.maximum(units - 1, 1)) * squares
-    above = half * np.minimum(in_b / rest, in_a / n_above)
-    below = half * np.minimum(in_a / rest, in_b / n_above)
+    half = total(np.maximum(z, 0)) + np.maximum(-mean, 0) * (documents - total(size))
+    over = (total(z > 0) + (mean < 0) * (units - total(None))) / units
+    squares = total(z**2) + mean**2 * (squared - total(size**2))
+    observed = total(value * design.in_a[unit]) - mean * documents_in_a
+    variance = in_a * (units - in_a) / (units * np.maximum(units - 1, 1)) * squares
+    share = documents_in_a / documents
+    over, under = np.maximum(over, 1 / units), np.maximum(1 - over, 1 / units)
+    above = half * np.minimum((1 - share) / under, share / over)
+    below = half * np.minimum(share / under, (1 - share) / over)
     return observed, variance, above, below
 
 

@@ -17,25 +17,6 @@ def fisher_exact(count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int) -
     The table of a latent is [[count_a, n_a - count_a], [count_b, n_b - count_b]]; p is the total probability, given
     all margins, of the tables no more likely than it (Fisher 1935; Irwin 1935; as scipy.stats.fisher_exact).
     """
-    lower, upper, _, _, back = _fisher(count_a, count_b, n_a, n_b, mirrored=True)
-    return np.asarray(np.minimum(lower + upper, 1.0)[back].reshape(np.shape(count_a)))
-
-
-def fisher_tails(count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int) -> tuple[np.ndarray, np.ndarray]:
-    """One-sided p-values of Fisher's exact test: (A has as many active documents or more, as many or fewer)."""
-    lower, _, at, flip, back = _fisher(count_a, count_b, n_a, n_b, mirrored=False)
-    lower = np.minimum(lower, 1.0)
-    rest = np.minimum(1 - lower + at, 1.0)
-    shape = np.shape(count_a)
-    more, less = np.where(flip, lower, rest), np.where(flip, rest, lower)
-    return np.asarray(more[back].reshape(shape)), np.asarray(less[back].reshape(shape))
-
-
-def _fisher(
-    count_a: np.ndarray, count_b: np.ndarray, n_a: int, n_b: int, *, mirrored: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """For each distinct table: the near tail with the table, the far one (0 unless `mirrored`), the table's own
-    probability, whether A has the more, and where each latent's table stands among the distinct ones."""
     count_a, count_b = np.asarray(count_a, dtype=np.int64), np.asarray(count_b, dtype=np.int64)
     code = count_a * (n_b + 1) + count_b
     distinct, back = np.unique(code, return_inverse=True)
@@ -44,16 +25,14 @@ def _fisher(
     flip = x > (n_a + 1) * (x + y + 1) // (n_a + n_b + 2)
     x, y = np.where(flip, y, x), np.where(flip, x, y)
     a, b = np.where(flip, n_b, n_a), np.where(flip, n_a, n_b)
-    tails = np.zeros((2, len(x)))
+    p = np.empty(len(x))
     terms = _terms(x + y, a, b)
     for width in np.unique(terms):  # one width per class: a latent's sum never depends on the other latents
         rows = np.flatnonzero(terms == width)
         for block in np.array_split(rows, -(-len(rows) * int(width) // _BLOCK)):
             tables = x[block], (x + y)[block], a[block], b[block], int(width)
-            tails[0, block] = _near_tail(*tables)
-            if mirrored:
-                tails[1, block] = _far_tail(*tables)
-    return tails[0], tails[1], np.exp(_log_pmf(x, x + y, a, b)), flip, back
+            p[block] = _near_tail(*tables) + _far_tail(*tables)
+    return np.asarray(np.minimum(p, 1.0)[back].reshape(count_a.shape))
 
 
 def fisher_least_p(support: np.ndarray, n_a: int, n_b: int) -> np.ndarray:
@@ -131,13 +110,6 @@ def mcnemar_exact(only_a: np.ndarray, only_b: np.ndarray) -> np.ndarray:
     """
     only_a, only_b = np.asarray(only_a), np.asarray(only_b)
     return np.asarray(np.minimum(2 * bdtr(np.minimum(only_a, only_b), only_a + only_b, 0.5), 1.0))
-
-
-def mcnemar_tails(only_a: np.ndarray, only_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One-sided p-values of McNemar's exact test: (as many pairs active in A alone or more, as many or fewer)."""
-    only_a, only_b = np.asarray(only_a), np.asarray(only_b)
-    both = only_a + only_b
-    return np.asarray(bdtr(only_b, both, 0.5)), np.asarray(bdtr(only_a, both, 0.5))
 
 
 def mcnemar_least_p(discordant: np.ndarray) -> np.ndarray:

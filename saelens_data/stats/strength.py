@@ -71,6 +71,13 @@ def pooled_ranks(X: csr_array) -> tuple[csr_array, np.ndarray]:
     return csr_array((ranks, X.indices, X.indptr), shape=X.shape), ties
 
 
+def rank_scores(X: csr_array) -> csr_array:
+    """The pooled ranks as shares, above 0 to 1 for the strongest; a document in which a latent is not active has 0."""
+    ranks, _ = pooled_ranks(X)
+    active = count_active(X.indices, X.shape[1])[X.indices]
+    return csr_array((ranks.data / active, X.indices, X.indptr), shape=X.shape)
+
+
 def rank_sum_p(rank_sum_a: np.ndarray, n_a: np.ndarray, n_b: np.ndarray, ties: np.ndarray) -> np.ndarray:
     """Two-sided p-value of the rank-sum test, float64; the arguments broadcast.
 
@@ -154,6 +161,15 @@ def signed_ranks(X: csr_array, Y: csr_array) -> tuple[csr_array, np.ndarray]:
     activations are stored. Raises ValueError where the shapes differ.
     """
     return _signed(_differences(X, Y)[0])
+
+
+def all_signed_ranks(X: csr_array, Y: csr_array) -> tuple[csr_array, np.ndarray]:
+    """As `signed_ranks`, over all pairs that differ: a document in which a latent is not active has strength 0."""
+    if X.shape != Y.shape:
+        raise ValueError(f"paired matrices: shapes {X.shape} and {Y.shape} differ")
+    differences = csr_array(X - Y)
+    differences.eliminate_zeros()
+    return _signed(differences)
 
 
 def signed_rank_p(total: np.ndarray, differing: np.ndarray, ties: np.ndarray) -> np.ndarray:

@@ -1,0 +1,64 @@
+"""`saelens-data diff` as a test: its rule, its watchlist, and the files for CI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from saelens_data.cli.options import check_target, say, stack
+from saelens_data.errors import InputError
+
+if TYPE_CHECKING:
+    from saelens_data.diff import DiffResult
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def gate_options(function: F) -> F:
+    """--fail-on, --watch, --junit, --markdown."""
+    return stack(
+        click.option("--fail-on", metavar="SQL", help='End with status 1 if a finding matches: "difference > 0.1".'),
+        click.option(
+            "--watch", multiple=True, metavar="TERM", help="Only these concepts can fail: words, a number, @FILE."
+        ),
+        click.option("--junit", type=_FILE, help="Write the verdict of --fail-on as JUnit XML."),
+        click.option("--markdown", type=_FILE, help="Write summary, verdict and findings as Markdown."),
+    )(function)
+
+
+def check_gate(fail_on: str | None, watch: tuple[str, ...], junit: Path | None, markdown: Path | None) -> None:
+    """Refuse before any work what could not be judged or written after it."""
+    from saelens_data.gate import check_rule, read_watchlist
+
+    if fail_on is None and (watch or junit is not None):
+        option = "--watch" if watch else "--junit"
+        raise InputError(f'{option} goes with a rule that can fail: give one, as in --fail-on "difference > 0.1"')
+    if fail_on is not None:
+        check_rule(fail_on)
+    read_watchlist(watch)
+    for path, suffix in ((junit, ".xml"), (markdown, ".md")):
+        if path is not None:
+            check_target(path, (suffix,))
+
+
+def passes(
+    result: DiffResult, fail_on: str | None, watch: tuple[str, ...], junit: Path | None, markdown: Path | None
+) -> bool:
+    """Judge the findings, write the files that were asked for, and say the verdict; true without a rule."""
+    from saelens_data.gate import gate, to_junit, to_markdown
+    from saelens_data.results import write_whole
+
+    gated = None if fail_on is None else gate(result, fail_on, watch)
+    pages = [(markdown, to_markdown(result, gated))] if markdown is not None else []
+    if gated is not None and junit is not None:
+        pages.append((junit, to_junit(gated, result)))
+    for path, page in pages:
+        write_whole(path, page.encode())
+        say(f"wrote {path}")
+    if gated is not None:
+        say(gated.summary())
+    return gated is None or gated.ok
