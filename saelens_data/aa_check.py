@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -34,18 +34,8 @@ def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0) -> Result:
 
     Raises InputError for fewer than one split.
     """
-    if splits < 1:
-        raise InputError(f"{splits} splits asked for: the A/A check needs at least one")
-    rng = np.random.default_rng(seed)
-    if result.cluster is not None:
-        found = {" and ".join(result.names): _relabelled(result, splits, rng)}
-    elif result.pair_on is not None:
-        found = {" and ".join(result.names): _turned(result, splits, rng)}
-    else:
-        found = {
-            name: _halved(m, result, splits, rng) for m, name in zip((result.a, result.b), result.names, strict=True)
-        }
-    hits = np.array([hits for hits, _ in found.values()])
+    found = least_q(result, splits=splits, seed=seed)
+    hits = np.array([int((q < result.alpha).sum()) for q, _ in found.values()])
     low, high = stats.wilson(hits, splits)
     frame = pl.DataFrame(
         {
@@ -66,36 +56,48 @@ def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0) -> Result:
     )
 
 
-def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Splits of one set into halves with a finding, and the groups tested in each."""
+def least_q(result: DiffResult, *, splits: int, seed: int) -> dict[str, tuple[np.ndarray, int]]:
+    """The smallest q of each split, [splits], and the groups tested in one (on average); by set, as in `aa_check`."""
+    if splits < 1:
+        raise InputError(f"{splits} splits asked for: the A/A check needs at least one")
+    rng = np.random.default_rng(seed)
+    together = " and ".join(result.names)
+    if result.cluster is not None:
+        return {together: _relabelled(result, splits, rng)}
+    if result.pair_on is not None:
+        return {together: _turned(result, splits, rng)}
+    return {name: _halved(m, result, splits, rng) for m, name in zip((result.a, result.b), result.names, strict=True)}
+
+
+def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """One set split into halves."""
     n, alpha = m.n_docs, result.alpha
     n_a = n // 2
     if n_a == 0:
-        return 0, 0
+        return np.ones(splits), 0
     groups = group_latents((m,), decoder_of(m)) if result.parameters["grouped"] else alone(m.n_concepts)
     X = Sets(m.X[:0], m.X).extended(groups).y
     total = stats.count_active(X.indices, X.shape[1])
-    scores = stats.rank_scores(X)
+    scores = stats.rank_scores(stats.pooled_ranks(X)[0])
     law = rank_law(scores, np.arange(n) < n_a, None)
     presence = Counts(total, np.zeros_like(total), n_a, n - n_a).least_p()
     can = Tests(presence, presence, presence < alpha, law.least_p() < alpha)
     chosen = np.flatnonzero(can.tested)
     part, scores = csr_array(X[:, chosen]), csr_array(scores[:, chosen])
     expected = scores.sum(axis=0) * n_a / n
-    hits = tested = 0
+    least = []
     for size in _blocks(splits, X.shape[1]):
         in_a = rng.permuted(np.tile(np.arange(n) < n_a, (size, 1)), axis=1)
         a = stats.count_chosen(part, in_a)
         observed = np.asarray((scores.T @ in_a.T.astype(np.float64)).T) - expected
         by_rank = _at(law, chosen, observed).p_value(0.0)
         p = _p(Counts(a, total[chosen] - a, n_a, n - n_a), by_rank, can, chosen)
-        tested, more = _judged(p, chosen, groups, alpha)
-        hits += more
-    return hits, tested
+        least.append(_judged(p, chosen, groups))
+    return np.concatenate(least), len(np.unique(groups.of[chosen]))
 
 
-def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Random turns of pairs with a finding, and the groups tested in each."""
+def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Pairs turned at random."""
     sets, n, alpha = result.sets().extended(result.groups), result.a.n_docs, result.alpha
     counts = Counts.of(sets)
     ranks, ties = stats.all_signed_ranks(sets.x, sets.y)
@@ -105,23 +107,20 @@ def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[
     chosen = np.flatnonzero(can.tested)
     X, Y, ranks = (csr_array(m[:, chosen]) for m in (sets.x, sets.y, ranks))
     counts = counts.take(chosen)
-    hits = tested = 0
+    least = []
     for size in _blocks(splits, len(result.groups.of)):
         turned = rng.integers(0, 2, (size, n))
         moved = stats.count_chosen(Y, turned) - stats.count_chosen(X, turned)
         sums = total[chosen] - 2 * np.asarray((ranks.T @ turned.T.astype(np.float64)).T)
         now = replace(counts, a=counts.a + moved, b=counts.b - moved)
         p = _p(now, stats.signed_rank_p(sums, differing[chosen], ties[chosen]), can, chosen)
-        tested, more = _judged(p, chosen, result.groups, alpha)
-        hits += more
-    return hits, tested
+        least.append(_judged(p, chosen, result.groups))
+    return np.concatenate(least), len(np.unique(result.groups.of[chosen]))
 
 
 def _at(law: stats.Permutation, chosen: np.ndarray, observed: np.ndarray) -> stats.Permutation:
     """The law of the chosen columns, with what was observed in each split."""
-    return replace(
-        law, observed=observed, **{name: getattr(law, name)[chosen] for name in ("variance", "above", "below")}
-    )
+    return replace(law, **{**{f.name: getattr(law, f.name)[chosen] for f in fields(law)}, "observed": observed})
 
 
 def _p(counts: Counts, by_rank: np.ndarray, can: Tests, chosen: np.ndarray) -> np.ndarray:
@@ -129,13 +128,13 @@ def _p(counts: Counts, by_rank: np.ndarray, can: Tests, chosen: np.ndarray) -> n
     return Tests(counts.p_value(), by_rank, can.can_presence[chosen], can.can_rank[chosen]).p_value()
 
 
-def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Random labels of clusters with a finding, and the groups tested on average."""
+def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Clusters relabelled at random."""
     both = result.sets().stacked()
     cluster, in_a = result.cluster, result.sets().in_a()
     assert cluster is not None
-    hits = tested = 0
-    for _ in range(splits):
+    least, tested = np.ones(splits), 0
+    for split in range(splits):
         to_a = stats.relabel(cluster, in_a, rng)
         order = np.concatenate([np.flatnonzero(to_a), np.flatnonzero(~to_a)])
         n_a = int(to_a.sum())
@@ -143,17 +142,17 @@ def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tu
         c = compare(sets, result.groups, result.alpha)
         p = c.group_p[~np.isnan(c.group_p)]
         tested += len(p)
-        hits += bool((stats.benjamini_hochberg(p) < result.alpha).any())
-    return hits, tested // splits
+        least[split] = stats.benjamini_hochberg(p).min(initial=1.0)
+    return least, tested // splits
 
 
-def _judged(p: np.ndarray, chosen: np.ndarray, groups: Groups, alpha: float) -> tuple[int, int]:
-    """Groups tested, and rows of `p` [splits, chosen columns] in which some group is a finding."""
+def _judged(p: np.ndarray, chosen: np.ndarray, groups: Groups) -> np.ndarray:
+    """The smallest q of each row of `p` [splits, chosen columns]."""
     whole = np.ones((len(p), len(groups.of)))
     whole[:, chosen] = p
     by_group = joint_p(whole, groups, np.isin(np.arange(len(groups.of)), chosen))
     by_group = by_group[:, ~np.isnan(by_group).any(axis=0)]
-    return by_group.shape[1], sum(bool((stats.benjamini_hochberg(row) < alpha).any()) for row in by_group)
+    return np.array([stats.benjamini_hochberg(row).min(initial=1.0) for row in by_group])
 
 
 def _blocks(splits: int, n_columns: int) -> Iterator[int]:

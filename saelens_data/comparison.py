@@ -166,27 +166,28 @@ def compare(sets: Sets, groups: Groups, alpha: float) -> Comparison:
     """Test presence and strength of every latent and group, once each."""
     sets = sets.extended(groups)
     counts = Counts.of(sets)
-    strength = stats.signed_rank(sets.x, sets.y) if sets.paired else stats.rank_sum(sets.x, sets.y)
     if sets.cluster is None:
         (low, high), presence, least = counts.interval(), counts.p_value(), counts.least_p()
     else:
         test = stats.cluster_test(_pattern(sets.stacked()), sets.in_a(), sets.cluster)
         low, high = np.maximum(test.low, -1.0), np.minimum(test.high, 1.0)
         presence, least = test.p_value, test.least_p
-    by_rank, least_by_rank = _by_rank(sets)
+    strength, by_rank, least_by_rank = _strength(sets)
     tests = Tests(presence, by_rank, least < alpha, least_by_rank < alpha)
     p = tests.p_value()
     return Comparison(counts, low, high, strength, tests, p, groups, joint_p(p, groups, tests.tested))
 
 
-def _by_rank(sets: Sets) -> tuple[np.ndarray, np.ndarray]:
-    """p of strength over all documents, 0 where a latent is not active, and the least that the margins allow."""
+def _strength(sets: Sets) -> tuple[stats.Strength, np.ndarray, np.ndarray]:
+    """Strength where active; and over all documents, 0 where a latent is not: p, and the least that margins allow."""
     if sets.paired:
         ranks, ties = stats.all_signed_ranks(sets.x, sets.y)
         total, differing = signed_sums(ranks)
-        return stats.signed_rank_p(total, differing, ties), stats.signed_rank_least_p(differing, ties)
-    law = rank_law(stats.rank_scores(sets.stacked()), sets.in_a(), sets.cluster)
-    return law.p_value(0.0), law.least_p()
+        p, least = stats.signed_rank_p(total, differing, ties), stats.signed_rank_least_p(differing, ties)
+        return stats.signed_rank(sets.x, sets.y), p, least
+    ranks, ties = stats.pooled_ranks(sets.stacked())
+    law = rank_law(stats.rank_scores(ranks), sets.in_a(), sets.cluster)
+    return stats.rank_sum_of(ranks, ties, sets.x.shape[0]), law.p_value(0.0), law.least_p()
 
 
 def signed_sums(ranks: csr_array) -> tuple[np.ndarray, np.ndarray]:
@@ -201,4 +202,4 @@ def rank_law(scores: csr_array, in_a: np.ndarray, cluster: np.ndarray | None) ->
 
 
 def _pattern(X: csr_array) -> csr_array:
-    return csr_array((np.ones(X.nnz), X.indices, X.indptr), shape=X.shape)
+    return csr_array((np.ones(X.nnz, dtype=np.float32), X.indices, X.indptr), shape=X.shape)

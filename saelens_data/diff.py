@@ -89,8 +89,12 @@ class DiffResult(Result):
         )
 
 
+#: Two sets as they are compared, and the number of each document's cluster, or None.
+Ready = tuple[ConceptMatrix, ConceptMatrix, np.ndarray | None]
+
+
 @dataclass(frozen=True)
-class _Options:
+class Options:
     """What `diff` was asked for."""
 
     pair_on: str | None
@@ -129,16 +133,8 @@ def diff(
     which nothing is active stay. Raises InputError if the sets come from different encoders, an option is out of range
     or does not go with another, a set is empty, a column is missing, or `pair_on` repeats or has no value in both.
     """
-    options = _Options(pair_on, cluster_on, adjust, group, alpha, names, holdout, seed)
-    _check(a, b, options)
-    a, b = (_without_failed(m, name, options.notes) for m, name in zip((a, b), names, strict=True))
-    if _same_documents(a, b):
-        options.notes.append(
-            f"{names[0]} and {names[1]} hold the very same documents: no difference is to be expected."
-        )
-    if pair_on is not None:
-        a, b = align(a, b, pair_on, names, options.notes)
-    cluster = None if cluster_on is None else clusters(a, b, cluster_on, names)
+    options = Options(pair_on, cluster_on, adjust, group, alpha, names, holdout, seed)
+    a, b, cluster = ready(a, b, options)
     if not holdout:
         return _found(a, b, cluster, options)
     kept, held = split(a.n_docs, b.n_docs, cluster, paired=pair_on is not None, share=holdout, seed=seed)
@@ -147,19 +143,40 @@ def diff(
     return with_confirmation(result, Sets(again.X, other.X, pair_on is not None, numbers))
 
 
-def _found(a: ConceptMatrix, b: ConceptMatrix, cluster: np.ndarray | None, options: _Options) -> DiffResult:
+def ready(a: ConceptMatrix, b: ConceptMatrix, options: Options) -> Ready:
+    """The sets as they are compared; `options.notes` gains what was left out. Raises InputError as `diff` does."""
+    names = options.names
+    _check(a, b, options)
+    a, b = (_without_failed(m, name, options.notes) for m, name in zip((a, b), names, strict=True))
+    if _same_documents(a, b):
+        options.notes.append(
+            f"{names[0]} and {names[1]} hold the very same documents: no difference is to be expected."
+        )
+    if options.pair_on is not None:
+        a, b = align(a, b, options.pair_on, names, options.notes)
+    return a, b, None if options.cluster_on is None else clusters(a, b, options.cluster_on, names)
+
+
+def _found(a: ConceptMatrix, b: ConceptMatrix, cluster: np.ndarray | None, options: Options) -> DiffResult:
     """The comparison of two sets that are ready for it."""
-    alpha, names = options.alpha, options.names
-    sets = Sets(a.X, b.X, options.pair_on is not None, cluster)
     groups = group_latents((a, b), decoder_of(a)) if options.group else alone(a.n_concepts)
-    c = compare(sets, groups, alpha)
-    latents = latent_table(a.concepts, c, names)
-    frame = findings_table(latents, c, alpha)
+    c = compare(Sets(a.X, b.X, options.pair_on is not None, cluster), groups, options.alpha)
+    latents = latent_table(a.concepts, c, options.names)
+    frame = findings_table(latents, c, options.alpha)
+    return concluded((a, b, cluster), c, latents, frame, options, n_tests=frame.height)
+
+
+def concluded(
+    sides: Ready, c: Comparison, latents: pl.DataFrame, frame: pl.DataFrame, options: Options, *, n_tests: int
+) -> DiffResult:
+    """The result of a comparison whose `frame` says what is a finding; q is corrected for `n_tests` tests."""
+    (a, b, cluster), alpha, names = sides, options.alpha, options.names
+    sets = Sets(a.X, b.X, options.pair_on is not None, cluster)
     notes = [*options.notes, *_note_untested(c, options)]
     terms = covariates(a, b, options.adjust, names, notes)
     columns = c.leads()[frame["group"].to_numpy()]
     frame = with_adjustment(frame, sets, columns, terms)
-    notes += _note_explained(frame, list(terms)) + _note_detectable(c, options)
+    notes += _note_explained(frame, list(terms)) + _note_detectable(c, options, n_tests)
     return DiffResult(
         frame=frame.drop("group").with_columns(UNCONFIRMED),
         latents=latents,
@@ -171,14 +188,14 @@ def _found(a: ConceptMatrix, b: ConceptMatrix, cluster: np.ndarray | None, optio
         pair_on=options.pair_on,
         cluster_on=options.cluster_on,
         cluster=cluster,
-        groups=groups,
+        groups=c.groups,
         n_tested=frame.height,
         n_untestable=a.n_concepts - int(c.tests.tested[: a.n_concepts].sum()),
         alpha=alpha,
     )
 
 
-def _check(a: ConceptMatrix, b: ConceptMatrix, options: _Options) -> None:
+def _check(a: ConceptMatrix, b: ConceptMatrix, options: Options) -> None:
     alpha, names = options.alpha, options.names
     if options.pair_on is not None and options.cluster_on is not None:
         raise InputError(
@@ -218,7 +235,7 @@ def _same_documents(a: ConceptMatrix, b: ConceptMatrix) -> bool:
     return one.equals(other, null_equal=False)  # ids alone prove little: two files may both count from 0
 
 
-def _note_untested(c: Comparison, options: _Options) -> list[str]:
+def _note_untested(c: Comparison, options: Options) -> list[str]:
     n = c.groups.n_latents
     silent = int(((c.counts.a + c.counts.b)[:n] == 0).sum())
     rare = n - int(c.tests.tested[:n].sum()) - silent
@@ -247,13 +264,12 @@ def _note_explained(frame: pl.DataFrame, terms: list[str]) -> list[str]:
     return notes
 
 
-def _note_detectable(c: Comparison, options: _Options) -> list[str]:
+def _note_detectable(c: Comparison, options: Options, n_tests: int) -> list[str]:
     """What could have been found, so that "no finding" has a meaning. Not for clusters, whose sizes decide that."""
-    n_tested = int((~np.isnan(c.group_p)).sum())
     k = c.counts
-    if not n_tested or options.cluster_on is not None:
+    if not n_tests or options.cluster_on is not None:
         return []
-    threshold = options.alpha / (2 * n_tested)  # the first finding's, halved as for presence beside strength
+    threshold = options.alpha / (2 * n_tests)  # the first finding's, halved as for presence beside strength
     phi = None if k.both is None else stats.pair_correlation(k.both, k.a, k.b, k.n_a)
     found = [(at, d) for at, d in stats.detectable(k.n_a, k.n_b, threshold, phi=phi) if np.isfinite(d)]
     if not found:
@@ -262,7 +278,7 @@ def _note_detectable(c: Comparison, options: _Options) -> list[str]:
     return [f"With 80% power, the first difference in presence would have been found {parts}."]
 
 
-def _parameters(encoder: str, c: Comparison, terms: list[str], options: _Options) -> dict[str, Any]:
+def _parameters(encoder: str, c: Comparison, terms: list[str], options: Options) -> dict[str, Any]:
     k, n = c.counts, c.groups.n_latents
     paired, clustered = k.both is not None, options.cluster_on is not None
     presence = "clusters" if clustered else "McNemar exact" if paired else "Fisher exact"

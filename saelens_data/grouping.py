@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array, hstack, triu, vstack
+from scipy.sparse import csr_array, hstack, vstack
 
 from saelens_data.encoders import decoder_directions
 from saelens_data.matrix import ConceptMatrix
@@ -116,12 +116,16 @@ def _units(m: ConceptMatrix, share: float) -> csr_array:
 
 def _similar(units: csr_array, support: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of latents (the first is the more frequent) that are similar from `ALIKE` on, and how much."""
-    kept = csr_array(units[:, np.flatnonzero(support >= _LEAST_SUPPORT)])
     latents = np.flatnonzero(support >= _LEAST_SUPPORT)
-    common = triu(kept.T @ kept, k=1, format="coo")
-    first, second = latents[common.row], latents[common.col]
+    kept = csr_array(units[:, latents])
+    common = csr_array(kept.T @ kept)
+    # One unit in common, of six or more each, may be chance, and is below every threshold.
+    several = np.flatnonzero(common.data > 1)
+    row, column = np.searchsorted(common.indptr, several, side="right") - 1, common.indices[several]
+    several, row, column = (x[row < column] for x in (several, row, column))
+    first, second = latents[row], latents[column]
     n, s, t = float(units.shape[0]), support[first].astype(np.float64), support[second].astype(np.float64)
-    similarity = (common.data * n - s * t) / np.sqrt(np.maximum(s * (n - s), 1) * np.maximum(t * (n - t), 1))
+    similarity = (common.data[several] * n - s * t) / np.sqrt(np.maximum(s * (n - s), 1) * np.maximum(t * (n - t), 1))
     keep = similarity >= ALIKE
     first, second, similarity = first[keep], second[keep], similarity[keep]
     swap = support[first] < support[second]

@@ -184,17 +184,19 @@ def _stronger(case: _Case, pair_on: str, most: int, few: int) -> Iterator[Group]
     for s, ahead, role, n in ((case.first, gap, FOR, most), (case.second, -gap, AGAINST, few)):
         order = np.lexsort((both, -ahead))
         found = both[order][: int((ahead > 0).sum())]
-        title = _title(f"Stronger in {s.name}", len(found), f"{count(len(both), 'pair')} where both have it", n, "farthest apart")
+        title = _title(
+            f"Stronger in {s.name}", len(found), f"{count(len(both), 'pair')} where both have it", n, "farthest apart"
+        )
         yield Group(s.side, role, title, tuple(case.pair(row, s, pair_on) for row in found[:n].tolist()))
 
 
 def _of_sets(case: _Case, most: int) -> Iterator[Group]:
-    """For either set documents with the concept and without; where strength tells, those in the middle of the former."""
+    """For either set documents with the concept and without; where strength tells, the middle one of the former."""
     sides = sorted((case.first, case.second), key=lambda s: s.side)
     few = max(1, most // 2)
     for s in sides:
         rows, _ = s.active(case.column)
-        role, n = (FOR, most) if s is case.first or case.by_strength else (AGAINST, few)
+        role, n = (FOR, most) if s is case.first else (AGAINST, few)
         title = _title(f"In {s.name}", len(rows), count(s.m.n_docs, "document"), n)
         yield _single(case, s, role, title, rows[:n])
     if case.strength_is_clear:
@@ -205,7 +207,9 @@ def _of_sets(case: _Case, most: int) -> Iterator[Group]:
     for s in sides:
         without = np.setdiff1d(np.arange(s.m.n_docs), s.by_row(case.column)[0])
         role = AGAINST if s is case.first else FOR
-        title = _title(f"Not in {s.name}", len(without), count(s.m.n_docs, "document"), 1, "one in the middle of the set")
+        title = _title(
+            f"Not in {s.name}", len(without), count(s.m.n_docs, "document"), 1, "one in the middle of the set"
+        )
         yield _single(case, s, role, title, without[len(without) // 2 :][:1])
 
 

@@ -35,7 +35,7 @@ def p_in_words(value: float) -> str:
 
 
 def points(at: float, low: float, high: float, *, towards: float = 1.0) -> tuple[str, str]:
-    """A difference of shares and its interval in percentage points, ('38', '27 to 48'), turned to the side `towards`."""
+    """A difference of shares and its interval in percentage points, ('38', '27 to 48'), with the sign of `towards`."""
     sign, digits = math.copysign(1.0, towards), _digits(100 * abs(at))
     ends = sorted(sign * 100 * end for end in (low, high))
     return _signed(sign * 100 * at, digits), " to ".join(_signed(end, digits) for end in ends)

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from keywords import keyword_matrix
 
-from saelens_data.cli.diff import _file_names
+from saelens_data.cli.diff_sets import _file_names
 from saelens_data.cli.main import cli, main
 from saelens_data.diff import diff
 from saelens_data.evidence import examples

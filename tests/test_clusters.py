@@ -315,3 +315,17 @@ def test_relabelled_sides_are_rejected_as_often_as_stated():
     y = sparse(rng.random((len(many[0]), 200)) < rng.beta(0.3, 0.5, (4200, 200))[many[0]])
     p = np.array([permutation(y, relabel(many[0], many[1], rng), many[0]).p_value(1.0) for _ in range(60)])
     assert 0.02 < (p <= 0.05).mean() <= 0.05
+
+
+def test_no_p_is_below_that_of_turning_all_clusters_one_way():
+    """Answers of a side that are alike, and all for A: as with so many pairs, however many answers there are."""
+    for prompts in (3, 6, 20):
+        in_a, cluster = answers(prompts, 4, 4)
+        y = np.zeros((len(in_a), 3))
+        y[in_a, 0] = 1  # all answers of A
+        y[np.arange(len(in_a)) % 8 < 2, 1] = 1  # two of four
+        y[np.arange(len(in_a)) % 8 < 1, 2] = 1  # one of four
+        found = cluster_test(sparse(y), in_a, cluster)
+        np.testing.assert_allclose(found.p_value[0], 2.0 ** (1 - prompts), rtol=1e-9)
+        assert (found.p_value >= 2.0 ** (1 - prompts) * (1 - 1e-9)).all()
+        assert (found.least_p <= found.p_value * (1 + 1e-9)).all()

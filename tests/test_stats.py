@@ -198,6 +198,40 @@ def test_benjamini_hochberg_of_no_test():
     assert stats.benjamini_hochberg(np.array([])).tolist() == []
 
 
+def simes_by_hand(p: list[float]) -> float:
+    ordered = sorted(x for x in p if not np.isnan(x))
+    return min([x * len(ordered) / rank for rank, x in enumerate(ordered, 1)] + [1.0])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 1.0, np.nan])), min_size=1, max_size=12))
+def test_simes_equals_a_loop_over_what_counts(p):
+    assert stats.simes(np.array(p)) == pytest.approx(simes_by_hand(p), rel=1e-12)
+    assert stats.simes(np.array([p, p[::-1]])) == pytest.approx([simes_by_hand(p)] * 2, rel=1e-12)
+    assert stats.simes(np.array([*p, np.nan])) == stats.simes(np.array(p))
+
+
+def test_simes_is_the_smallest_q_of_its_tests():
+    p = np.random.default_rng(6).uniform(0, 0.2, (30, 2, 5))
+    expected = [[false_discovery_control(p[i, j]).min() for j in range(2)] for i in range(30)]
+    np.testing.assert_allclose(stats.simes(p), expected, rtol=1e-12)
+    assert stats.simes(np.full((2, 3), np.nan)).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("level", [0.05, 1e-3])
+def test_simes_holds_its_level_exactly_for_independent_tests_and_below_for_like_ones(level):
+    rng, runs = np.random.default_rng(8), 400_000
+    allowed = level + 4 * np.sqrt(level * (1 - level) / runs)
+    uniform = rng.random((runs, 4))
+    rate = (stats.simes(uniform) <= level).mean()
+    assert 2 * level - allowed <= rate <= allowed
+    like = np.where(rng.random((runs, 4)) < 0.7, uniform[:, :1], uniform)
+    assert (stats.simes(like) <= level).mean() <= allowed
+    k = np.arange(13)
+    discrete = stats.mcnemar_exact(k, 12 - k)[rng.binomial(12, 0.5, (runs, 4))]
+    assert (stats.simes(discrete) <= level).mean() <= allowed
+
+
 # --- the numbers of docs/statistics.md
 
 

@@ -214,7 +214,7 @@ def test_equal_pairs_give_one_half_with_an_interval_and_p_1():
 
 def test_matrices_that_do_not_fit_are_refused():
     X, Y = csr_array((3, 2), dtype=np.float32), csr_array((3, 4), dtype=np.float32)
-    with pytest.raises(ValueError, match="dimensions"):
+    with pytest.raises(ValueError, match="sets of 2 and 4 latents"):
         strength.rank_sum(X, Y)
     with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 4\)"):
         strength.signed_rank(X, Y)

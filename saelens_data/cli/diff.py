@@ -74,7 +74,8 @@ def diff_command(
     """Say in which concepts two sets of texts differ: two stores or files, A and B, or one that is split.
 
     The table shows the share of documents in which each concept occurs, the difference in percentage points with its
-    95% interval, its strength, and q. Files hold all groups of concepts tested and all columns.
+    95% interval, the effect by which it is ordered (how much more often it is stronger in A than in B), the chance that
+    where it occurs in both it is stronger in A, and q. Files hold all groups of concepts tested and all columns.
 
     \b
     Example: saelens-data diff old.jsonl new.jsonl --pair-on prompt --report diff.html
@@ -130,7 +131,8 @@ def _show(result: DiffResult, format_: str, output: Path | None, rows: int | Non
     def view(frame: pl.DataFrame) -> pl.DataFrame:
         return _table(frame, shares)
 
-    emit(result, format_, output, rows, view=view, right=("latent", *shares.values(), "difference [95%]", "strength"))
+    right = ("latent", *shares.values(), "difference [95%]", "effect", "strength")
+    emit(result, format_, output, rows, view=view, right=right)
 
 
 def _table(frame: pl.DataFrame, shares: dict[str, str]) -> pl.DataFrame:
@@ -144,6 +146,7 @@ def _table(frame: pl.DataFrame, shares: dict[str, str]) -> pl.DataFrame:
             "latent": _latents(row["members"]),
             **{shares[side]: share(row[f"density_{side}"]) for side in "ab"},
             "difference [95%]": difference_in_points(row),
+            "effect": f"{row['delta']:+.2f}",
             "strength": "" if row["auc"] is None else f"{row['auc']:.2f}",
             "q": f"{row['q_value']:.2g}" + _remark(row),
         }

@@ -47,8 +47,11 @@ class Permutation:
     variance: np.ndarray
     above: np.ndarray
     below: np.ndarray
-    #: The least that `variance` can be at either end, and the clusters in which the latent is active.
+    #: The least that `variance` can be, whatever lies where.
     floor: np.ndarray
+    #: Clusters of both sets that could be turned as a whole; infinite where clusters of one set count too.
+    turning: np.ndarray
+    #: Clusters in which the latent is active.
     active: np.ndarray
 
     def __add__(self, other: Permutation) -> Permutation:
@@ -61,7 +64,7 @@ class Permutation:
         k = above below / variance trials of chance below / (above + below), scaled to the range: McNemar's exact test
         where each cluster holds one document of each set. Between whole numbers of successes the tail is the
         incomplete beta function. Where the values are multiples of `step`, the binomial is read at the lower edge
-        of the observed one.
+        of the observed one. No p is below that of all clusters turned one way, 2^(1 - turning).
         """
         spread = self.above + self.below
         some = (self.variance > 0) & (self.above > 0) & (self.below > 0)
@@ -74,10 +77,11 @@ class Permutation:
             x = np.clip(trials * chance + size, 0.0, trials)
             x = np.where(trials - x < _ROUNDING * trials, trials, x)
             tails.append(np.where(sign * self.observed > 0, betainc(x, trials - x + 1, chance), 0.0))
-        return np.asarray(np.where(some & (self.observed != 0), np.minimum(2 * (tails[0] + tails[1]), 1.0), 1.0))
+        p = np.clip(2 * (tails[0] + tails[1]), 2.0 ** (1 - self.turning), 1.0)
+        return np.asarray(np.where(some & (self.observed != 0), p, 1.0))
 
     def least_p(self) -> np.ndarray:
-        """A lower bound of the p-value on any sides: that of the farthest value, at the least variance there."""
+        """A lower bound of the p-value on any sides: that of the farthest value, at the least variance."""
         ends = [replace(self, observed=end, variance=self.floor) for end in (self.above, -self.below)]
         return np.asarray(np.minimum(*(end.p_value(0.0) for end in ends)))
 
@@ -140,7 +144,7 @@ def _census(cluster: np.ndarray, in_a: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _between(Y: csr_array, in_a: np.ndarray, code: np.ndarray, rows: np.ndarray) -> Permutation:
     """Clusters that lie in one set change sides as a whole: their sums, in one stratum."""
     _, first, own, size = np.unique(code[rows], return_index=True, return_inverse=True, return_counts=True)
-    member = csr_array((np.ones(len(rows)), (own, rows)), shape=(len(size), Y.shape[0]))
+    member = csr_array((np.ones(len(rows), dtype=Y.dtype), (own, rows)), shape=(len(size), Y.shape[0]))
     sums, n = csc_array(member @ Y), Y.shape[1]
     design = _Design(in_a[rows[first]], size, np.zeros(len(size), dtype=np.int64))
     total = np.zeros((4, n))
@@ -152,8 +156,9 @@ def _between(Y: csr_array, in_a: np.ndarray, code: np.ndarray, rows: np.ndarray)
     observed, variance, above, below = total
     squares = csr_array((Y.data**2, Y.indices, Y.indptr), shape=Y.shape).T @ np.bincount(rows, minlength=Y.shape[0])
     squares = squares - sums.sum(axis=0) ** 2 / len(rows)
+    turning = np.where(variance > 0, np.inf, 0.0)
     variance = np.maximum(variance, _by_size(design, variance, squares))
-    return Permutation(observed, variance, above, below, variance, np.diff(sums.indptr).astype(np.int64))
+    return Permutation(observed, variance, above, below, variance, turning, np.diff(sums.indptr).astype(np.int64))
 
 
 def _by_size(design: _Design, variance: np.ndarray, squares: np.ndarray) -> np.ndarray:
@@ -195,9 +200,7 @@ def _within(Y: csr_array, in_a: np.ndarray, code: np.ndarray, rows: np.ndarray) 
         total += [np.bincount(key % n, weights=row, minlength=n) for row in each]
         active += np.bincount(key % n, minlength=n)
     observed, variance, above, below, squares, moving = total
-    # n numbers with a given sum have squares of at least sum^2 / n
-    floor = np.maximum(variance, np.minimum(above, below) ** 2 / np.maximum(moving, 1))
-    return Permutation(observed, np.maximum(variance, squares), above, below, floor, active)
+    return Permutation(observed, np.maximum(variance, squares), above, below, variance, moving, active)
 
 
 @dataclass(frozen=True, eq=False)

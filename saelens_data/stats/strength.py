@@ -53,9 +53,16 @@ def rank_sum(X: csr_array, Y: csr_array, level: float = LEVEL) -> Strength:
     Wilcoxon (1945), Biometrics Bull. 1:80-83; Mann & Whitney (1947), Ann. Math. Stat. 18:50-60. Raises ValueError where
     the sets differ in latents.
     """
-    ranks, ties = pooled_ranks(vstack([X, Y], format="csr"))
-    total = _sum_by_latent(ranks.indices[: X.nnz], ranks.data[: X.nnz], X.shape[1])
-    n_a, n_b = (count_active(Z.indices, X.shape[1]) for Z in (X, Y))
+    if X.shape[1] != Y.shape[1]:
+        raise ValueError(f"sets of {X.shape[1]} and {Y.shape[1]} latents")
+    return rank_sum_of(*pooled_ranks(csr_array(vstack([X, Y], format="csr"))), X.shape[0], level)
+
+
+def rank_sum_of(ranks: csr_array, ties: np.ndarray, n_docs_a: int, level: float = LEVEL) -> Strength:
+    """The same from what `pooled_ranks` gives for the documents of A, the first `n_docs_a` rows, and of B."""
+    n_latents, in_a = ranks.shape[1], int(ranks.indptr[n_docs_a])
+    total = _sum_by_latent(ranks.indices[:in_a], ranks.data[:in_a], n_latents)
+    n_a, n_b = (count_active(part, n_latents) for part in (ranks.indices[:in_a], ranks.indices[in_a:]))
     auc = _ratio(total - n_a * (n_a + 1) / 2, n_a * n_b)
     low, high = auc_interval(auc, n_a, n_b, level)
     return Strength(auc, low, high, rank_sum_p(total, n_a, n_b, ties), n_a, n_b)
@@ -71,11 +78,12 @@ def pooled_ranks(X: csr_array) -> tuple[csr_array, np.ndarray]:
     return csr_array((ranks, X.indices, X.indptr), shape=X.shape), ties
 
 
-def rank_scores(X: csr_array) -> csr_array:
-    """The pooled ranks as shares, above 0 to 1 for the strongest; a document in which a latent is not active has 0."""
-    ranks, _ = pooled_ranks(X)
-    active = count_active(X.indices, X.shape[1])[X.indices]
-    return csr_array((ranks.data / active, X.indices, X.indptr), shape=X.shape)
+def rank_scores(ranks: csr_array) -> csr_array:
+    """Pooled ranks as shares, above 0 to 1 for the strongest; a document in which a latent is not active has 0."""
+    active = count_active(ranks.indices, ranks.shape[1]).astype(np.float32)
+    shares = ranks.data.astype(np.float32)  # sums of them are of doubles
+    shares /= active[ranks.indices]
+    return csr_array((shares, ranks.indices, ranks.indptr), shape=ranks.shape)
 
 
 def rank_sum_p(rank_sum_a: np.ndarray, n_a: np.ndarray, n_b: np.ndarray, ties: np.ndarray) -> np.ndarray:
@@ -227,9 +235,9 @@ def _within(X: csr_array, Y: csr_array) -> csr_array:
 
 
 def _signed(differences: csr_array) -> tuple[csr_array, np.ndarray]:
-    ranks, ties = _midranks(abs(differences))
-    signed = np.copysign(ranks, differences.data)
-    return csr_array((signed, differences.indices, differences.indptr), shape=differences.shape), ties
+    where, shape = (differences.indices, differences.indptr), differences.shape
+    ranks, ties = _midranks(csr_array((np.abs(differences.data), *where), shape=shape))
+    return csr_array((np.copysign(ranks, differences.data, out=ranks), *where), shape=shape), ties
 
 
 # --- shared
@@ -240,6 +248,7 @@ def _midranks(X: csr_array) -> tuple[np.ndarray, np.ndarray]:
     # The positions of the values, column by column.
     position = np.arange(X.nnz, dtype=np.min_scalar_type(X.nnz))
     columns = csr_array((position, X.indices, X.indptr), shape=X.shape).tocsc()
+    del position
     ranks, ties = np.empty(X.nnz), np.zeros(X.shape[1])
     for first, last in _blocks(columns.indptr):
         ptr = columns.indptr[first : last + 1]

@@ -1,44 +1,87 @@
 "use strict";
-// The page is whole without this: it adds a filter, a button that opens all findings, and links to one.
+// The page is whole without this: it adds search, filters, sorting, a button that opens all, and links to one finding.
 (() => {
   const tools = document.querySelector(".tools");
   if (!tools) return;
-  const [words, side, button, count] = ["input", "select", "button", "output"].map((tag) => tools.querySelector(tag));
-  const findings = [...document.querySelectorAll(".finding")].map((element) => ({
+  const list = document.querySelector(".list");
+  const [words, button, count] = ["input", "button", "output"].map((tag) => tools.querySelector(tag));
+  const { side, tags, sort } = tools.elements;
+  const findings = [...list.children].map((element) => ({
     element,
     details: element.querySelector("details"),
+    label: element.querySelector(".label").textContent.toLowerCase(),
     text: element.textContent.toLowerCase(),
+    side: element.dataset.side,
+    tags: element.dataset.tags.split(" "),
+    rank: Number(element.dataset.rank),
+    q: Number(element.dataset.q),
+    adjusted: -Number(element.dataset.adjusted),
   }));
 
+  const has = (finding, tag) => (tag.startsWith("-") ? !finding.tags.includes(tag.slice(1)) : finding.tags.includes(tag));
+  const split = (text) => text.split(/\s+/).filter(Boolean);
+
   const filter = () => {
-    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = split(words.value.toLowerCase());
+    const kinds = split(tags ? tags.value : "");
     let shown = 0;
-    for (const { element, text } of findings) {
-      const fits = (!side.value || element.dataset.side === side.value) && wanted.every((word) => text.includes(word));
-      element.hidden = !fits;
+    for (const finding of findings) {
+      const fits =
+        (!side.value || finding.side === side.value) &&
+        kinds.every((tag) => has(finding, tag)) &&
+        wanted.every((word) => finding.text.includes(word));
+      finding.element.hidden = !fits;
       shown += fits;
     }
     count.textContent = shown === findings.length ? "" : `${shown} of ${findings.length}`;
   };
 
-  let open = false;
+  const order = () => {
+    const by = sort.value;
+    const compare = (x, y) => (by === "label" ? x.label.localeCompare(y.label, "en") : x[by] - y[by]) || x.rank - y.rank;
+    list.append(...[...findings].sort(compare).map(({ element }) => element));
+  };
+
   const openAll = () => {
-    open = !open;
+    const open = button.textContent === "Open all";
     for (const { details } of findings) details.open = open;
     button.textContent = open ? "Close all" : "Open all";
   };
 
   const follow = () => {
-    const target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target && target.matches(".finding")) target.querySelector("details").open = true;
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target || !target.matches(".finding")) return;
+    if (target.hidden) {
+      tools.reset();
+      order();
+      filter();
+    }
+    target.querySelector("details").open = true;
+    target.scrollIntoView();
+    target.querySelector("summary").focus({ preventScroll: true });
+  };
+
+  const keys = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/" && !event.target.closest("input, select, textarea")) {
+      event.preventDefault();
+      words.focus();
+      words.select();
+    } else if (event.key === "Escape" && event.target === words && words.value) {
+      words.value = "";
+      filter();
+    }
   };
 
   words.addEventListener("input", filter);
-  side.addEventListener("change", filter);
+  for (const select of [side, tags]) select?.addEventListener("change", filter);
+  sort.addEventListener("change", order);
   button.addEventListener("click", openAll);
   tools.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", follow);
+  addEventListener("keydown", keys);
   tools.hidden = false;
-  filter(); // a browser may keep what was typed when the page is loaded again
+  order(); // a browser may keep what was chosen and typed when the page is loaded again
+  filter();
   follow();
 })();

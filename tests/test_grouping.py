@@ -1,0 +1,193 @@
+"""Groups of near-duplicate latents: by the units that hold their evidence, against a plain loop, blind to the sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from saelens_data import grouping
+from saelens_data.grouping import Groups, alone, group_latents
+from saelens_data.matrix import ConceptMatrix, Evidence, Source, Units
+
+SOURCE = Source(encoder="tiny", reader="r", reader_sha256="0", sae="s", sae_sha256="1", hook="final")
+
+
+def read(units: np.ndarray, **columns: object) -> ConceptMatrix:
+    """A matrix from activations [documents, units, latents]: their maxima, and the first unit that holds each."""
+    units = np.asarray(units, dtype=np.float32)
+    n, u, d = units.shape
+    X = csr_array(units.max(axis=1))
+    first = units.argmax(axis=1)
+    rows = np.repeat(np.arange(n), np.diff(X.indptr))
+    start = np.arange(n * u, dtype=np.int32)
+    mean = units.mean(axis=1)[rows, X.indices]
+    evidence = Evidence(mean, first[rows, X.indices].astype(np.int32), Units(np.arange(n + 1) * u, start, start + 1))
+    docs = pl.DataFrame({"doc_id": pl.Series([f"d{i}" for i in range(n)], dtype=pl.String), **columns})
+    concepts = pl.DataFrame({"latent": np.arange(d, dtype=np.int32), "label": [f"concept {j}" for j in range(d)]})
+    return ConceptMatrix(X, docs, concepts, SOURCE, evidence)
+
+
+def reading(seed: int, n: int = 120, d: int = 18, u: int = 4) -> np.ndarray:
+    """Activations of latents of which some copy the units of an earlier one, more or less faithfully."""
+    rng = np.random.default_rng(seed)
+    units = rng.random((n, u, d)) * (rng.random((n, u, d)) < rng.uniform(0.01, 0.2, d))
+    for j in range(d // 2, d):
+        keep = rng.random((n, u)) < rng.uniform(0.1, 0.9)
+        units[:, :, j] = np.where(keep, units[:, :, rng.integers(0, j)], units[:, :, j])
+    return units
+
+
+def holds(units: np.ndarray) -> np.ndarray:
+    """[documents x units, latents] 1 where a unit holds the maximum of its document."""
+    n, u, d = units.shape
+    out = np.zeros((n, u, d))
+    for i, j in np.ndindex(n, d):
+        if units[i, :, j].any():
+            out[i, units[i, :, j].argmax(), j] = 1
+    return out.reshape(n * u, d)
+
+
+def leaders_by_loop(units: np.ndarray, decoder: np.ndarray | None = None) -> list[int]:
+    held = holds(units)
+    support = held.sum(axis=0)
+    leader = list(range(held.shape[1]))
+    taken: list[int] = []
+    for latent in sorted(leader, key=lambda j: (-support[j], j)):
+        best = (-1.0, -1)
+        for other in taken:
+            if leader[other] == other and min(support[latent], support[other]) >= 6:
+                phi = np.corrcoef(held[:, latent], held[:, other])[0, 1]
+                like = decoder is not None and float(decoder[latent] @ decoder[other]) >= grouping.LIKE_DIRECTION
+                if phi >= (grouping.ALIKE if like else grouping.SAME) and (phi, -other) > best:
+                    best = (phi, -other)
+        if best[0] > 0:
+            leader[latent] = -best[1]
+        taken.append(latent)
+    return leader
+
+
+def partition(groups: Groups) -> set[frozenset[int]]:
+    return {frozenset(members.tolist()) for members in groups.members()}
+
+
+def expected_partition(leader: list[int]) -> set[frozenset[int]]:
+    return {frozenset(j for j, at in enumerate(leader) if at == one) for one in leader}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_groups_equal_those_of_a_loop(seed):
+    units = reading(seed)
+    found = partition(group_latents([read(units[:50]), read(units[50:])]))
+    assert found == expected_partition(leaders_by_loop(units))
+    assert 1 < max(len(group) for group in found)
+    rng = np.random.default_rng(seed)
+    decoder = rng.normal(size=(18, 4)).astype(np.float32)
+    decoder /= np.linalg.norm(decoder, axis=1, keepdims=True)
+    found = partition(group_latents([read(units)], decoder))
+    assert found == expected_partition(leaders_by_loop(units, decoder))
+
+
+def test_the_same_words_make_a_group_and_the_same_documents_do_not():
+    rng = np.random.default_rng(0)
+    units = np.zeros((60, 4, 4))
+    rows = np.flatnonzero(rng.random(60) < 0.4)
+    units[rows, 0, 0] = units[rows, 0, 1] = rng.random(len(rows)) + 0.1  # 0 and 1 read one word
+    units[rows, 2, 2] = 1.0  # 2 is in the same documents, elsewhere
+    units[np.arange(0, 60, 3), 1, 3] = 1.0
+    assert partition(group_latents([read(units)])) == {frozenset([0, 1]), frozenset([2]), frozenset([3])}
+
+
+def test_a_latent_joins_a_leader_and_no_member():
+    # 0 leads; 1 shares half of 0's units; 2 shares its units with 1 but hardly any with 0.
+    units = np.zeros((400, 1, 3))
+    units[:40, 0, 0] = 1
+    units[20:56, 0, 1] = 1
+    units[34:60, 0, 2] = 1
+    held = units[:, 0]
+    phi = np.corrcoef(held.T)
+    assert phi[0, 1] > grouping.SAME
+    assert phi[1, 2] > grouping.SAME
+    assert phi[0, 2] < grouping.ALIKE
+    assert partition(group_latents([read(units)])) == {frozenset([0, 1]), frozenset([2])}
+
+
+def test_thresholds_belong_to_the_group(monkeypatch):
+    units = np.zeros((100, 1, 2))
+    units[:30, 0, 0] = units[15:33, 0, 1] = 1
+    first, second, similarity = grouping._similar(csr_array(units[:, 0].astype(np.int32)), np.array([30, 18]))
+    assert (first.tolist(), second.tolist()) == ([0], [1])
+    assert similarity[0] == pytest.approx(np.corrcoef(units[:, 0].T)[0, 1], rel=1e-12)
+    decoder = np.array([[1, 0], [0.6, 0.8]], dtype=np.float32)
+    at, cosine = similarity[0], decoder[0] @ decoder[1]
+    for same, alike, direction, together in [
+        (at, 0.0, 2.0, True),
+        (np.nextafter(at, 1), 0.0, 2.0, False),
+        (1.0, at, cosine, True),
+        (1.0, np.nextafter(at, 1), cosine, False),
+        (1.0, at, np.nextafter(cosine, np.float32(1)), False),
+    ]:
+        for name, value in (("SAME", same), ("ALIKE", alike), ("LIKE_DIRECTION", direction)):
+            monkeypatch.setattr(grouping, name, value)
+        assert (group_latents([read(units)], decoder).n == 1) == together
+
+
+def test_of_a_latent_in_few_documents_nothing_is_said():
+    units = np.zeros((50, 2, 4))
+    units[:5, 0, :2] = 1
+    units[10:16, 1, 2:] = 1
+    assert partition(group_latents([read(units)])) == {frozenset([0]), frozenset([1]), frozenset([2, 3])}
+
+
+def test_like_directions_lower_the_bar():
+    units = np.zeros((300, 1, 2))
+    units[:40, 0, 0] = units[27:57, 0, 1] = 1
+    phi = np.corrcoef(units[:, 0].T)[0, 1]
+    assert grouping.ALIKE < phi < grouping.SAME
+    like, unlike = np.array([[1, 0], [1, 0]], np.float32), np.array([[1, 0], [0, 1]], np.float32)
+    assert group_latents([read(units)], like).n == 1
+    assert group_latents([read(units)], unlike).n == group_latents([read(units)]).n == 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 119))
+def test_which_set_a_document_is_in_does_not_matter(seed, n_a):
+    m = read(reading(seed % 7))
+    order = np.random.default_rng(seed).permutation(120)
+    parts = [m.take_docs(order[:n_a]), m.take_docs(order[n_a:])]
+    assert group_latents(parts).of.tolist() == group_latents([m]).of.tolist()
+
+
+def test_of_many_activations_evenly_spread_documents_are_read(monkeypatch):
+    m = read(reading(1, n=300))
+    monkeypatch.setattr(grouping, "_MOST_ACTIVATIONS", m.X.nnz / 3)
+    some = group_latents([m])
+    monkeypatch.undo()
+    assert some.of.tolist() == group_latents([m.take_docs(np.arange(0, 300, 3))]).of.tolist()
+
+
+def test_without_evidence_every_latent_is_alone():
+    m = read(reading(2))
+    bare = ConceptMatrix(m.X, m.docs, m.concepts, m.source)
+    for sets in ([bare], [m, bare]):
+        groups = group_latents(sets)
+        assert (groups.of.tolist(), groups.n, groups.n_several) == (alone(18).of.tolist(), 18, 0)
+    assert [members.tolist() for members in alone(3).members()] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("scale", [np.ones(6), np.array([1, 2, 0.5, 3, 0.1, 7])])
+def test_the_columns_of_groups_equal_dense_sums(scale):
+    rng = np.random.default_rng(3)
+    dense = (rng.random((30, 6)) * (rng.random((30, 6)) < 0.4)).astype(np.float32)
+    groups = Groups(np.array([1, 0, 1, 2, 0, 1, 0, 1]), 3, 6)
+    found = groups.extended(csr_array(dense), scale)
+    expected = [(dense[:, members] / scale[members]).sum(axis=1) for members in ([1, 4], [0, 2, 5])]
+    np.testing.assert_allclose(found.toarray(), np.column_stack([dense, *expected]), rtol=1e-6)
+    assert found.has_sorted_indices
+    assert found.dtype == np.float32
+    assert (found.toarray()[:, 6] > 0).tolist() == dense[:, [1, 4]].any(axis=1).tolist()
+    X = csr_array(dense)
+    assert alone(6).extended(X, scale) is X
