@@ -38,11 +38,11 @@ class ManyResult(Result):
     """The outcome of `diff_many`. `frame` holds one row for each comparison and group of latents tested.
 
     The columns are those of a `DiffResult`, for the set `set` as A and `against` as B, but q_value is corrected over
-    the tests of all comparisons together. `rank` counts through all rows, `rank_in_set` through those of one comparison.
-    Of the leading latent: `densities`, its density in each of `sets`. Of comparisons with the rest, `others_low` and
-    `others_high`, the least and the largest density among the other sets, and `nearest`, the set whose density is
-    nearest on the side that `favours` does not name; of findings among them `holds_against`, the number of other sets
-    from which the set differs by itself (p < alpha, same direction), and `apart`: whether these are all.
+    the tests of all comparisons together. `rank` counts all rows, `rank_in_set` those of one comparison. Of the
+    leading latent: `densities`, its density in each of `sets`. Of comparisons with the rest, `others_low` and
+    `others_high`, the least and the largest density among the other sets, and `nearest`, the one whose density is
+    nearest, or lies farthest beyond; of findings among them `holds_against`, the number of other sets from which the
+    set differs by itself (p < alpha, same direction), and `apart`: whether these are all.
     Findings come first: those that set one apart, then the others, each by the size of `delta`; then the rest by p.
     """
 
@@ -370,8 +370,8 @@ def _notes_on_findings(frame: pl.DataFrame) -> list[str]:
     notes = []
     if pooled := int((~found["apart"]).sum()):
         notes.append(
-            f"{of} {pooled:,} may come of one other set in the rest: the column apart marks those that hold against each "
-            "other set by itself."
+            f"{of} {pooled:,} may come of one other set in the rest: the column apart marks those that hold against "
+            "each other set by itself."
         )
     if explained:
         notes.append(f"{of} {explained:,} explained by length or another column adjusted for (column explained_by).")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data.errors import InputError, choices
@@ -68,11 +67,11 @@ def partition(m: ConceptMatrix, by: str, notes: list[str], *, least: int = 2) ->
         raise InputError(f"cannot split by '{by}': it holds {dtype}; give a column of plain values")
     m = _usable(m, by, notes)
     column = m.docs[by]
-    values = column.unique().sort().to_list()
+    values = column.unique().sort()
     if len(values) < least:
         raise InputError(
-            f"cannot split by '{by}': it has {count(len(values), 'value')} in the documents that were encoded, at least "
-            f"{least} are wanted; give another column"
+            f"cannot split by '{by}': it has {count(len(values), 'value')} in the documents that were encoded, and at "
+            f"least {least} are wanted; give another column"
         )
     if len(values) > MOST_SETS:
         raise InputError(
@@ -80,8 +79,9 @@ def partition(m: ConceptMatrix, by: str, notes: list[str], *, least: int = 2) ->
             "coarser column, such as the month of a date"
         )
     names = tuple(str(value) or "(empty)" for value in values)
-    code = column.rank("dense").to_numpy().astype(np.int64) - 1
-    return Partition(m, by, tuple(values), names, code)
+    numbered = values.to_frame(by).with_row_index("\0number")
+    code = column.to_frame().join(numbered, on=by, how="left", maintain_order="left")["\0number"]
+    return Partition(m, by, tuple(values.to_list()), names, code.to_numpy().astype(np.int64))
 
 
 def _usable(m: ConceptMatrix, by: str, notes: list[str]) -> ConceptMatrix:

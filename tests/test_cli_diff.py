@@ -21,8 +21,7 @@ from saelens_data.store import open_store, write_store
 
 WORDS = {5: "tea", 9: "coffee", 12: "milk"}
 LABELS = ["hot tea", None, "[bold]milk[/bold]"]
-NAMES = ["rank", "latent", "label", "density_a", "density_b", "difference", "ci_low", "ci_high", "p_value", "q_value"]
-ORDER = [*NAMES, "n_a", "n_b", "favours", "finding", "n_pairs", "only_a", "only_b"]
+FIRST = ["rank", "latent", "label", "members", "density_a", "density_b", "difference", "ci_low", "ci_high"]
 
 
 def write(path: Path, drinks: list[str], **columns: list[object]) -> str:
@@ -76,14 +75,15 @@ def test_the_table_starts_with_the_label_and_shows_findings_alone(stores: tuple[
     lines = [line.split() for line in ended.stdout.splitlines()]
     row = diff(open_store(stores[0]), open_store(stores[1]), pair_on="prompt").frame.row(0, named=True)
     interval = f"[{100 * row['ci_low']:.0f}, {100 * row['ci_high']:.0f}]"
-    assert lines[0] == ["rank", "label", "latent", "in", "old", "in", "new", "difference", "[95%]", "q"]
-    assert lines[1] == f"1 hot tea 5 75% 10% +65 {interval} {row['q_value']:.2g}".split()
+    heads = "rank label latent in old in new difference [95%] effect strength q"
+    assert lines[0] == heads.split()
+    assert lines[1] == f"1 hot tea 5 75% 10% +65 {interval} +0.65 {row['q_value']:.2g}".split()
     assert lines[2][:7] == ["2", "unlabelled", "9", "0%", "60%", "-60", "[-78,"]
     assert len(lines) == 3
     assert ended.exit_code == 0
     assert ended.stderr.splitlines()[0] == (
-        "old (20 documents) against new (20 documents), paired on 'prompt': 2 of 3 concepts tested. "
-        "2 findings at q < 0.05: 1 more frequent in old, 1 in new."
+        "old (20 documents) against new (20 documents), paired on 'prompt': 2 of 3 concepts tested, in 2 groups. "
+        "2 findings at q < 0.05: 1 more in old, 1 more in new."
     )
 
 
@@ -105,7 +105,7 @@ def test_csv_and_json_lines_hold_every_row_and_column(stores: tuple[str, str, st
     expected = diff(open_store(stores[0]), open_store(stores[1]), names=("old", "new")).frame
     rows = [json.loads(line) for line in run("diff", *stores[:2], "-f", "jsonl").stdout.splitlines()]
     assert rows == expected.to_dicts()
-    assert list(rows[0]) == ORDER
+    assert list(rows[0])[: len(FIRST)] == FIRST
     table = list(csv.DictReader(io.StringIO(run("diff", *stores[:2], "-f", "csv").stdout)))
     assert [float(row["p_value"]) for row in table] == expected["p_value"].to_list()
     assert run("diff", *stores[:2], "-o", str(tmp_path / "r.parquet")).stdout == ""
@@ -131,9 +131,9 @@ def test_one_store_split_by_a_column(stores: tuple[str, str, str]) -> None:
 
 
 def test_names_alpha_and_limits_are_passed_on(stores: tuple[str, str, str]) -> None:
-    ended = run("diff", *stores[:2], "--names", "before", "after \x1b[31m", "--alpha", "1e-4", "--limit", "3")
+    ended = run("diff", *stores[:2], "--names", "before", "after \x1b[31m", "--alpha", "1e-3", "--limit", "3")
     assert "before (20 documents) against after  [31m (20 documents)" in ended.stderr
-    assert "2 findings at q < 0.0001" in ended.stderr
+    assert "2 findings at q < 0.001" in ended.stderr
     assert "old.sae is a store, already encoded: --limit can change nothing in it" in ended.stderr
     assert "\x1b" not in ended.stderr + ended.stdout
 
@@ -152,6 +152,18 @@ def test_the_report_holds_the_result(stores: tuple[str, str, str], tmp_path: Pat
     [
         (["ALL"], "name a second store or file, or split the one with --by COLUMN or with --where and --versus"),
         (["OLD", "NEW", "--by", "prompt"], "split the one with --by COLUMN or with --where and --versus, not both"),
+        (["OLD", "NEW", "--watch", "tea"], "--watch goes with a rule that can fail: give one, as in --fail-on"),
+        (["OLD", "NEW", "--fail-on", "difference >"], 'the rule "difference >" is no SQL expression'),
+        (["OLD", "NEW", "--fail-on", "diference > 0"], "diference"),
+        (["OLD", "NEW", "--fail-on", "difference > 0", "--junit", "r.txt"], "its name must end in .xml"),
+        (
+            ["OLD", "NEW", "--fail-on", "difference > 0", "--watch", "nothing"],
+            "the watchlist covers nothing by 'nothing'",
+        ),
+        (["OLD", "NEW", "--cluster-on", "nothing"], "cannot cluster on 'nothing': old has no such column"),
+        (["OLD", "NEW", "--pair-on", "prompt", "--cluster-on", "prompt"], "give one; clusters may hold"),
+        (["OLD", "NEW", "--adjust", "nothing"], "cannot adjust for 'nothing': old has no such column"),
+        (["OLD", "NEW", "--holdout", "1"], "holdout is 1: give the share of documents to confirm with, 0.5 say"),
         (["ALL", "--where", "size > 3"], "--where and --versus go together: one expression for each set"),
         (["ALL", "--versus", "size > 3", "--by", "model"], "--where and --versus go together"),
         (["ALL", "--where", "size > 3", "--versus", "size < 3", "--by", "model"], "give one of them"),
@@ -246,3 +258,39 @@ def test_a_latent_that_is_not_there(
 @pytest.mark.parametrize("command", ["diff", "examples"])
 def test_help_has_an_example(command: str) -> None:
     assert f"Example: saelens-data {command} " in run(command, "--help").stdout
+
+
+def test_a_gate_ends_with_its_status(stores: tuple[str, str, str], tmp_path: Path) -> None:
+    junit, markdown = tmp_path / "r.xml", tmp_path / "r.md"
+    files = ["--junit", str(junit), "--markdown", str(markdown)]
+    passed = run("diff", *stores[:2], "--fail-on", "difference > 0.9", *files)
+    assert passed.exit_code == 0
+    assert passed.stderr.splitlines()[-1] == "Passed: 0 of 2 findings match difference > 0.9."
+    failed = run("diff", *stores[:2], "--fail-on", "difference > 0.5", "--watch", "hot", *files)
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[-1] == "Failed: 1 of 1 finding on 1 watched concept matches difference > 0.5."
+    assert failed.stdout.splitlines()[1].split()[:4] == ["1", "hot", "tea", "5"]
+    assert '<failure message="' in junit.read_text(encoding="utf-8")
+    assert "**Failed:**" in markdown.read_text(encoding="utf-8")
+
+
+def test_the_entry_point_ends_with_the_status_of_the_gate(
+    stores: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["saelens-data", "diff", *stores[:2], "--fail-on", "difference > 0.5"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+
+
+def test_clusters_adjustment_holdout_and_grouping_are_passed_on(stores: tuple[str, str, str]) -> None:
+    both = open_store(stores[2])
+    new, old = (both.filter_docs(pl.col("model") == name) for name in ("new", "old"))
+    ended = run("diff", stores[2], "--by", "model", "--cluster-on", "group", "--adjust", "group", "-f", "jsonl")
+    expected = diff(new, old, cluster_on="group", adjust=["group"], names=("new", "old"))
+    assert [json.loads(line) for line in ended.stdout.splitlines()] == expected.frame.to_dicts()
+    assert "clustered on 'group'" in ended.stderr
+    ended = run("diff", *stores[:2], "--holdout", "0.5", "--seed", "3", "--no-group", "-f", "jsonl")
+    expected = diff(*map(open_store, stores[:2]), holdout=0.5, seed=3, group=False, names=("old", "new"))
+    assert [json.loads(line) for line in ended.stdout.splitlines()] == expected.frame.to_dicts()
+    assert expected.notes[-1] in ended.stderr

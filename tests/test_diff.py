@@ -93,10 +93,10 @@ def test_a_planted_difference_is_found_by_value():
             "auc_high": pytest.approx(auc_high[0]),
             "delta": pytest.approx(x / 200 - y / 160),
             "p_presence": pytest.approx(presence[j], rel=1e-10),
-            "p_rank": pytest.approx(by_rank[j], rel=1e-6),
+            "p_rank": pytest.approx(by_rank[j], rel=1e-5),
             "p_strength": 1.0,
-            "p_value": pytest.approx(p[j], rel=1e-6),
-            "q_value": pytest.approx(q[j], rel=1e-6),
+            "p_value": pytest.approx(p[j], rel=1e-5),
+            "q_value": pytest.approx(q[j], rel=1e-5),
             "n_a": x,
             "n_b": y,
             "any_a": x / 200,
@@ -156,7 +156,7 @@ def test_the_order_of_documents_and_the_names_of_the_sets_do_not_matter(seed, pa
     on = "prompt" if paired else None
     first = diff(a, b, pair_on=on)
     shuffled = diff(a.take_docs(rng.permutation(40)), b.take_docs(rng.permutation(40)), pair_on=on)
-    assert_frame_equal(shuffled.frame, first.frame, abs_tol=1e-12)
+    assert_frame_equal(shuffled.frame, first.frame, rel_tol=1e-5, abs_tol=1e-12)
     turned = diff(b, a, pair_on=on, names=("B", "A")).frame.sort("latent")
     back = first.frame.sort("latent")
     assert turned["n_a"].to_list() == back["n_b"].to_list()
@@ -164,7 +164,7 @@ def test_the_order_of_documents_and_the_names_of_the_sets_do_not_matter(seed, pa
     for one, other in (("difference", "difference"), ("ci_low", "ci_high"), ("delta", "delta")):
         np.testing.assert_allclose(turned[one], -back[other], rtol=1e-9, atol=1e-12)
     for name in ("p_presence", "p_rank", "p_strength", "p_value", "q_value"):
-        np.testing.assert_allclose(turned[name], back[name], rtol=1e-9)
+        np.testing.assert_allclose(turned[name], back[name], rtol=1e-5)
     np.testing.assert_allclose(turned["auc"], 1 - back["auc"], rtol=1e-9)
 
 
@@ -399,7 +399,7 @@ def test_a_difference_in_strength_alone_is_found_by_value(paired):
         assert row["p_rank"] == pytest.approx(expected, rel=1e-5)
     else:
         expected = mannwhitneyu(x, y, method="asymptotic").pvalue
-        assert row["p_rank"] == pytest.approx(rank_p(x, y)[0], rel=1e-6)
+        assert row["p_rank"] == pytest.approx(rank_p(x, y)[0], rel=1e-5)
     assert row["p_strength"] == pytest.approx(expected, rel=1e-5)
     assert row["p_value"] == pytest.approx(row["p_rank"], rel=1e-12)  # presence could not differ
 
@@ -422,7 +422,7 @@ def test_documents_of_one_cluster_are_compared_by_value():
     np.testing.assert_allclose(frame["ci_low"], np.maximum(test.low, -1), atol=1e-12)
     np.testing.assert_allclose(frame["ci_high"], np.minimum(test.high, 1), atol=1e-12)
     law = stats.permutation(dense_scores(both.toarray()), in_a, cluster)
-    np.testing.assert_allclose(frame["p_rank"], law.p_value(0.0), rtol=1e-9)
+    np.testing.assert_allclose(frame["p_rank"], law.p_value(0.0), rtol=1e-5)
     assert result.findings["latent"].to_list() == [2]
     assert result.parameters["interval"] == "cluster-robust (CR1), 95%"
     assert result.parameters["test_of_presence"] == "clusters, two-sided"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
+import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,16 +17,21 @@ import polars as pl
 import pytest
 from keywords import keyword_matrix
 
+from saelens_data import stats
 from saelens_data.diff import DiffResult, diff
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.page import visible
 from saelens_data.report import diff_html, write_diff_report
-from saelens_data.wording import count, difference_in_points, difference_in_words, p_in_words, share, short_names
+from saelens_data.report_caveats import Grounds, caveats
+from saelens_data.report_findings import shown_findings
+from saelens_data.wording import count, difference_in_points, p_in_words, points, share, short_names
 
 VOID = {"meta", "link", "input", "rect", "line", "circle"}
 PROMPTS = [f"What of number {i}?" for i in range(20)]
 WORDS = {5: "tea", 9: "coffee", 12: "milk"}
+#: "cup" is only ever said with "tea".
+GROUPED = {5: "tea", 6: "cup", 9: "coffee"}
 
 
 def answers(words: list[str], filler: str = "Some more words stand here.") -> list[str]:
@@ -36,6 +44,20 @@ def set_of(words: list[str], **columns: list[object]) -> ConceptMatrix:
 
 A = set_of(["tea"] * 15 + ["milk"] * 5)
 B = set_of(["coffee"] * 12 + ["milk"] * 6 + ["tea"] * 2)
+
+
+def stronger(more: str, fewer: str, pair_on: str | None = None) -> DiffResult:
+    """All documents name tea; 18 of 20 of the set `old` more often."""
+    old = keyword_matrix(answers([more] * 18 + [fewer] * 2), {5: "tea"}, prompt=PROMPTS)
+    new = keyword_matrix(answers([fewer] * 18 + [more] * 2), {5: "tea"}, prompt=PROMPTS)
+    return diff(old, new, pair_on=pair_on, names=("old", "new"))
+
+
+def with_(result: DiffResult, **columns: object) -> DiffResult:
+    """The same with these values in all rows."""
+    types = {"explained_by": pl.String, "undecided": pl.Boolean, "confirmed": pl.Boolean, "label": pl.String}
+    values = [pl.lit(value, types.get(name, pl.Float64)).alias(name) for name, value in columns.items()]
+    return replace(result, frame=result.frame.with_columns(values))
 
 
 class Page(HTMLParser):
@@ -77,13 +99,33 @@ def paired() -> DiffResult:
     return diff(A, B, pair_on="prompt", names=("old", "new"))
 
 
+@pytest.fixture(scope="module")
+def grouped() -> DiffResult:
+    a = keyword_matrix(answers(["tea and a cup"] * 15 + ["milk"] * 5), GROUPED, prompt=PROMPTS)
+    b = keyword_matrix(answers(["coffee"] * 12 + ["milk"] * 6 + ["tea"] * 2), GROUPED, prompt=PROMPTS)
+    return diff(a, b, pair_on="prompt", names=("old", "new"))
+
+
 def test_the_summary_is_in_plain_words(paired: DiffResult) -> None:
     lead = Page(diff_html(paired)).texts("div", "lead")[0]
     assert lead.startswith("20 documents of old were each compared with the document of new that has the same prompt.")
-    assert "each of 3 concepts occurs; the 2 in which a difference could be told from chance were tested." in lead
-    assert "2 concepts differ by more than chance explains: 1 is more frequent in old, 1 in new." in lead
+    assert "each of 3 concepts occurs, and how strongly; the 2 in which a difference could be told from chance" in lead
+    assert "2 findings: 1 more in old, 1 more in new, by more than chance explains." in lead
     assert "(q < 0.05), at most 5% are expected to be false." in lead
     assert "density is the share of a set's documents in which it occurs at least once" in lead
+
+
+def test_groups_holdout_and_clusters_are_in_the_summary(grouped: DiffResult) -> None:
+    lead = Page(diff_html(grouped)).texts("div", "lead")[0]
+    assert (
+        "the 3 in which a difference could be told from chance were tested, near-duplicates together, which makes 2 tests."
+        in lead
+    )
+    held = replace(grouped, parameters={**grouped.parameters, "held_out": [7, 8]})
+    assert "Further documents, 7 and 8, were held out to confirm" in Page(diff_html(held)).texts("div", "lead")[0]
+    clustered = replace(grouped, pair_on=None, cluster_on="prompt")
+    assert "those with the same prompt may depend on each other" in Page(diff_html(clustered)).texts("div", "lead")[0]
+    assert "which takes the documents as independent" in Page(diff_html(clustered)).texts("p", "key")[0]
 
 
 def test_findings_hold_the_numbers_of_the_result(paired: DiffResult) -> None:
@@ -91,23 +133,107 @@ def test_findings_hold_the_numbers_of_the_result(paired: DiffResult) -> None:
     assert page.texts("span", "label") == ["hot tea", "unlabelled concept"]
     assert page.texts("span", "latent") == ["latent 5", "latent 9"]
     assert page.texts("span", "value") == ["75%", "10%", "0%", "60%"]
-    first, second = page.texts("dl", "facts")
     row = paired.frame.row(0, named=True)
     interval = f"{100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
-    assert first == (
-        f"density in old 75% (15 of 20) density in new 10% (2 of 20) difference 65 points more in old, 95% interval "
-        f"{interval} pairs only old in 15, only new in 2, both in 0, neither in 3 p {p_in_words(row['p_value'])} "
-        f"q {p_in_words(row['q_value'])} latent 5"
+    left = f"{100 * row['adjusted_difference']:.0f}"
+    left_interval = f"{100 * row['adjusted_low']:.0f} to {100 * row['adjusted_high']:.0f}"
+    low, high = stats.wilson(np.array([15, 2]), 20)
+    assert page.texts("table", "measures")[0] == (
+        "Densities and differences of this finding, with their 95% intervals "
+        f"density in old 75% ({100 * low[0]:.0f}% to {100 * high[0]:.0f}%; 15 of 20) "
+        f"density in new 10% ({100 * low[1]:.1f}% to {100 * high[1]:.0f}%; 2 of 20) "
+        f"difference 65 points more in old ({interval}) at equal length {left} points more in old ({left_interval})"
     )
-    assert "60 points more in new, 95% interval" in second
+    assert page.texts("dl", "facts")[0] == (
+        f"pairs only old in 15, only new in 2, both in 0, neither in 3 p {p_in_words(row['p_value'])} "
+        f"q {p_in_words(row['q_value'])} p of presence {p_in_words(row['p_presence'])} link to this finding"
+    )
     assert page.texts("span", "words")[0] == f"65 points more in old ({interval})"
+    assert "60 points more in new" in page.texts("table", "measures")[1]
+    assert page.texts("p", "carried") == [
+        "Presence carries it: more documents of old have it.",
+        "Presence carries it: more documents of new have it.",
+    ]
+
+
+def test_charts_are_drawn_to_scale(paired: DiffResult) -> None:
+    row = paired.frame.row(0, named=True)
+    shown = shown_findings(paired, findings=50, examples=0)
+    assert shown.scales == ("100%", "100%")
+    low, high = stats.wilson(np.array([15, 2]), 20)
+    first = shown.findings[0]
+    assert [bar.width for bar in first.bars] == pytest.approx([75, 10])
+    assert [(bar.low, bar.high) for bar in first.bars] == [
+        pytest.approx((100 * l, 100 * h)) for l, h in zip(low, high, strict=True)
+    ]
+    raw, adjusted = first.effects
+    keys = ("ci_low", "ci_high", "difference")
+    assert (raw.low, raw.high, raw.at) == pytest.approx(tuple(50 + 50 * row[key] for key in keys))
+    keys = ("adjusted_low", "adjusted_high", "adjusted_difference")
+    assert (adjusted.low, adjusted.high, adjusted.at) == pytest.approx(tuple(50 + 50 * row[key] for key in keys))
+
+
+def test_what_is_left_keeps_the_direction_of_the_raw_difference(paired: DiffResult) -> None:
+    gone = with_(paired, adjusted_difference=0.02, adjusted_low=-0.05, adjusted_high=0.09)
+    measures = Page(diff_html(gone)).texts("table", "measures")
+    assert measures[0].endswith("at equal length 2.0 points more in old (−5.0 to 9.0)")
+    assert measures[1].endswith("at equal length −2.0 points more in new (−9.0 to 5.0)")
+    unknown = with_(paired, adjusted_difference=None, adjusted_low=None, adjusted_high=None)
+    assert "at equal length" not in diff_html(unknown)
+
+
+def test_strength_is_told_from_presence_and_shown_by_both_activations() -> None:
+    result = stronger("tea tea tea", "tea", "prompt")
+    row = result.frame.row(0, named=True)
+    page = Page(diff_html(result, examples=1))
+    assert page.texts("p", "carried") == ["Strength carries it: where both sets have it, it is stronger in old."]
+    low, high = (f"{100 * row[key]:.0f}%" for key in ("auc_low", "auc_high"))
+    assert (
+        f"strength old’s is the stronger in 90% of pairs where both have it ({low} to {share(row['auc_high'])})"
+        in page.texts("table", "measures")[0]
+    ), high
+    assert page.texts("span", "latent") == ["latent 5 · stronger in 90% of pairs"]
+    assert page.texts("span", "flag")[0] == "strength only"
+    assert "no difference" in page.texts("span", "words")[0]
+    assert page.texts("h3")[1:] == [
+        "evidence Stronger in old: 18 of 20 pairs where both have it; the farthest apart",
+        "counter-examples Stronger in new: 2 of 20 pairs where both have it; the farthest apart",
+        "evidence Only in old: none of 20 pairs",
+        "counter-examples Only in new: none of 20 pairs",
+    ]
+    assert page.texts("figcaption")[:4] == [
+        "old d0 activation 3.00", "new d0 activation 1.00", "old d18 activation 1.00", "new d18 activation 3.00",
+    ]  # fmt: skip
+    assert f"p of strength {p_in_words(row['p_strength'])}" in page.texts("dl", "facts")[0]
+
+
+def test_strength_in_the_second_set_and_independent_sets() -> None:
+    result = stronger("tea", "tea tea tea")
+    page = Page(diff_html(result, examples=2))
+    assert result.frame["auc"][0] < 0.5
+    assert (
+        f"new’s is the stronger in {share(1 - result.frame['auc'][0])} of two documents"
+        in page.texts("table", "measures")[0]
+    )
+    assert page.texts("span", "latent") == [
+        f"latent 5 · stronger in {share(1 - result.frame['auc'][0])} of comparisons"
+    ]
+    assert page.texts("h3")[1:] == [
+        "counter-examples In old: 20 of 20 documents; the strongest",
+        "evidence Typical of old: the middle of 20 documents by activation",
+        "evidence Not in old: none of 20 documents",
+        "evidence In new: 20 of 20 documents; the 2 strongest",
+        "evidence Typical of new: the middle of 20 documents by activation",
+        "counter-examples Not in new: none of 20 documents",
+    ]
+    assert [caption.split()[-1] for caption in page.texts("figcaption")] == ["3.00", "1.00", "3.00", "3.00", "3.00"]
 
 
 def test_pairs_stand_side_by_side_with_what_was_asked(paired: DiffResult) -> None:
     page = Page(diff_html(paired, examples=1))
-    assert page.texts("h3")[:2] == [
-        "Only in old: 15 of 20 pairs; the strongest",
-        "Only in new: 2 of 20 pairs; the strongest",
+    assert page.texts("h3")[1:3] == [
+        "evidence Only in old: 15 of 20 pairs; the strongest",
+        "counter-examples Only in new: 2 of 20 pairs; the strongest",
     ]
     assert page.texts("p", "prompt")[:2] == ["Asked What of number 0?", "Asked What of number 18?"]
     documents = page.texts("figure", "document")
@@ -120,12 +246,18 @@ def test_pairs_stand_side_by_side_with_what_was_asked(paired: DiffResult) -> Non
     assert page.texts("mark")[:2] == ["Here is number 0: tea comes last.", "Here is number 18: tea comes last."]
 
 
-def test_independent_sets_show_examples_of_each() -> None:
+def test_independent_sets_show_examples_and_counter_examples_of_each() -> None:
     result = diff(A, B, names=("old", "new"))
     page = Page(diff_html(result, examples=2))
-    assert page.texts("h3")[:2] == ["In old: 15 of 20 documents; the 2 strongest", "In new: 2 of 20 documents"]
-    assert page.texts("h3")[2:4] == ["In old: none of 20 documents", "In new: 12 of 20 documents; the 2 strongest"]
-    assert [text.split()[1] for text in page.texts("figure", "document")] == ["d0", "d1", "d18", "d19", "d0", "d1"]
+    assert page.texts("h3")[1:5] == [
+        "evidence In old: 15 of 20 documents; the 2 strongest",
+        "counter-examples Not in old: 5 of 20 documents; one of them",
+        "counter-examples In new: 2 of 20 documents; the strongest",
+        "evidence Not in new: 18 of 20 documents; one of them",
+    ]
+    assert [text.split()[:2] for text in page.texts("figure", "document")[:5]] == [
+        ["old", "d0"], ["old", "d1"], ["old", "d17"], ["new", "d18"], ["new", "d9"],
+    ]  # fmt: skip
     assert page.texts("div", "lead")[0].startswith("20 documents of old were compared with 20 documents of new.")
     assert "pairs" not in page.texts("dl", "facts")[0]
 
@@ -136,19 +268,199 @@ def test_the_pair_is_named_by_its_value_where_no_prompt_is_known() -> None:
     assert page.texts("p", "prompt")[0] == "Asked key: d0"
 
 
+# Groups of latents
+
+
+def test_members_stand_in_a_table_with_their_own_numbers(grouped: DiffResult) -> None:
+    row = grouped.frame.row(0, named=True)
+    assert row["members"] == [6, 5]
+    page = Page(diff_html(grouped))
+    assert page.texts("span", "latent") == ["latent 6 and 1 like it", "latent 9"]
+    table = page.texts("table", "members")
+    own = {m["latent"]: m for m in grouped.latents.iter_rows(named=True)}
+    cup, tea = (
+        f"{100 * m['difference']:.0f} points more ({100 * m['ci_low']:.0f} to {100 * m['ci_high']:.0f}) {p_in_words(m['p_value'])}"
+        for m in (own[6], own[5])
+    )
+    assert len(table) == 1
+    assert table[0].endswith(f"6 cup 75% 0% {cup} 5 tea 75% 10% {tea}")
+    assert "with any of its latents 75% of old, 10% of new" in page.texts("dl", "facts")[0]
+    assert "with any" not in page.texts("dl", "facts")[1]
+
+
+def test_a_document_with_another_member_says_so(grouped: DiffResult) -> None:
+    page = Page(diff_html(replace(grouped, pair_on=None), examples=2))
+    both = [text for text in page.texts("figure", "document") if "latent 5 is" in text]
+    assert both == []
+    a, b = grouped.b, grouped.a  # the members the other way round: the leader is silent where tea alone is said
+    page = Page(diff_html(replace(grouped, a=a, b=b, names=("new", "old"), pair_on=None), examples=40))
+    texts = [text for text in page.texts("figcaption") if "latent 5 is" in text]
+    assert texts == ["new d18 not active, but latent 5 is: 1.00"] or texts == []
+
+
+# Caveats
+
+
+def said(result: DiffResult, row: int = 0) -> list[str]:
+    """What is to be weighed about a finding."""
+    shown = shown_findings(result, findings=50, examples=0)
+    return [caveat.text for caveat in shown.findings[row].caveats]
+
+
+CAVEATS = {
+    "explained": "Explained by",
+    "undecided": "It may or may not be explained",
+    "confirmed": "Confirmed in",
+    "unconfirmed": "Not confirmed in",
+    "strength": "Strength only",
+    "few": "It rests on few documents",
+    "longer": "It favours the set with the longer documents",
+    "everywhere": "It is nearly everywhere",
+    "guess": "Its label is a guess",
+    "unlabelled": "It has no label",
+    "chosen": "The numbers are those of latent",
+    "disagree": "Its latents do not agree",
+}
+
+
+def kinds(result: DiffResult, row: int = 0) -> set[str]:
+    texts = said(result, row)
+    found = {kind for kind, start in CAVEATS.items() for text in texts if text.startswith(start)}
+    assert len(found) == len(texts)
+    return found
+
+
+def many(a: Sequence[str], b: Sequence[str], **options: object) -> DiffResult:
+    """Sets of 100 documents that repeat these words."""
+    sets = (
+        keyword_matrix(answers([words[i % len(words)] for i in range(100)]), WORDS, ["hot tea", "x", "y"])
+        for words in (a, b)
+    )
+    return diff(*sets, names=("old", "new"), **options)
+
+
+PLAIN = many(["tea", "tea", "milk", "x"], ["tea", "milk", "x", "x"])
+
+
+def test_a_finding_without_doubts_has_no_caveat() -> None:
+    assert kinds(PLAIN) == set()
+    page = Page(diff_html(PLAIN))
+    assert "To weigh" not in page.texts("h3")
+    assert page.texts("span", "flag") == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "text", "flag"),
+    [
+        ({"explained_by": "length"}, "explained", "Explained by length: documents of equal length need not differ, and less than half of the difference would be left.", "explained by length"),
+        ({"undecided": True}, "undecided", "It may or may not be explained by length: at equal length nothing need be left, but there are too few documents to show that.", "may be length"),
+        ({"confirmed": True, "confirm_difference": 0.2, "confirm_low": 0.1, "confirm_high": 0.3, "confirm_q": 0.001}, "confirmed", "Confirmed in documents held out: the difference there is 20 points (10 to 30); q, of presence and strength, 1.0 × 10⁻³.", "confirmed"),
+        ({"confirmed": False, "confirm_difference": -0.02, "confirm_low": -0.1, "confirm_high": 0.06, "confirm_q": 0.8}, "unconfirmed", "Not confirmed in documents held out: the difference there is −2.0 points (−10.0 to 6.0); q, of presence and strength, 0.80.", "not confirmed"),
+        ({"label": None}, "unlabelled", "It has no label: read the examples.", None),
+    ],
+)  # fmt: skip
+def test_caveats_of_columns(columns: dict[str, object], kind: str, text: str, flag: str | None) -> None:
+    result = with_(PLAIN, **columns)
+    assert kinds(result) == {kind}
+    assert said(result) == [text]
+    page = Page(diff_html(result))
+    assert page.texts("li")[-1] == text
+    assert page.texts("span", "flag") == ([flag] if flag else [])
+
+
+def test_false_and_null_are_no_caveats() -> None:
+    assert kinds(with_(PLAIN, explained_by=None, undecided=False, confirmed=None)) == set()
+
+
+def test_few_documents() -> None:
+    words = (["tea"] * 12 + ["x"] * 88, ["x"] * 100)
+    assert said(many(*words)) == ["It rests on few documents: 12 documents of both sets with it."]
+    assert said(many(*words, pair_on="doc_id")) == ["It rests on few documents: 12 pairs in which one alone has it."]
+    rare = many(["tea"] * 100, ["tea"] * 85 + ["x"] * 15)
+    assert said(rare)[0] == "It rests on few documents: 15 documents of both sets without it."
+    assert kinds(many(["tea"] * 20 + ["x"] * 80, ["x"] * 100)) == set()
+    assert kinds(stronger("tea tea tea", "tea", "prompt")) == {"strength", "everywhere"}
+
+
+def test_nearly_everywhere() -> None:
+    common = many(["tea"], ["tea"] * 80 + ["x"] * 20)
+    assert said(common) == ["It is nearly everywhere: in 80% of either set's documents or more."]
+    assert kinds(many(["tea"], ["tea"] * 79 + ["x"] * 21)) == set()
+
+
+def test_the_favoured_set_is_longer() -> None:
+    def lengthened(result: DiffResult, a: int, b: int) -> DiffResult:
+        sets = (m.docs.with_columns(n_units=pl.lit(n)) for m, n in ((result.a, a), (result.b, b)))
+        docs_a, docs_b = sets
+        return replace(result, a=replace(result.a, docs=docs_a), b=replace(result.b, docs=docs_b))
+
+    assert PLAIN.frame["favours"][0] == "old"
+    assert said(lengthened(PLAIN, 22, 20)) == [
+        "It favours the set with the longer documents (22.0 against 20.0 units on average), and longer ones show more of "
+        "everything: read the adjusted difference."
+    ]
+    assert kinds(lengthened(PLAIN, 21, 20)) == set()
+    assert kinds(lengthened(PLAIN, 20, 22)) == set()
+    unadjusted = replace(PLAIN, parameters={**PLAIN.parameters, "adjusted_for": []})
+    assert said(lengthened(unadjusted, 22, 20))[0].endswith("no adjustment for that was possible.")
+
+
+def test_the_label_is_a_guess() -> None:
+    def scored(score: float | None) -> DiffResult:
+        concepts = PLAIN.a.concepts.with_columns(score=pl.lit(score, pl.Float64))
+        return replace(PLAIN, a=replace(PLAIN.a, concepts=concepts))
+
+    assert said(scored(0.25)) == ["Its label is a guess (it scores 0.25 of 1): read the examples, not the label."]
+    assert kinds(scored(0.5)) == kinds(scored(None)) == set()
+
+
+def test_members_that_disagree(grouped: DiffResult) -> None:
+    assert kinds(grouped) == {"chosen", "few"}
+    assert said(grouped)[-1].startswith(
+        "The numbers are those of latent 6, chosen among 2 near-duplicates for its small p"
+    )
+    against = grouped.frame.with_columns(any_a=pl.lit(0.3), any_b=pl.lit(0.4))
+    assert said(replace(grouped, frame=against))[-1] == (
+        "Its latents do not agree: one or another is in 30% of old and 40% of new."
+    )
+    turned = pl.when(pl.col("latent") == 5).then(-pl.col("delta")).otherwise("delta")
+    latents = grouped.latents.with_columns(delta=turned)
+    assert said(replace(grouped, latents=latents))[-1] == (
+        "Its latents do not agree: one or another is in 75% of old and 10% of new; latent 5 by itself favours the other set."
+    )
+    weak = latents.with_columns(p_value=pl.when(pl.col("latent") == 5).then(0.05).otherwise("p_value"))
+    assert kinds(replace(grouped, latents=weak)) == {"chosen", "few"}
+
+
+def test_caveats_of_strength_name_strength() -> None:
+    result = with_(stronger("tea tea tea", "tea"), explained_by="length")
+    rows = result.frame.row(0, named=True)
+    first = caveats(Grounds.of(result), rows, [rows])[0]
+    assert (first.flag, first.tone) == ("explained by length", "doubt")
+    assert first.text.endswith("less than half of the strength would be left.")
+
+
+# The whole page
+
+
 def test_no_finding_is_said_and_the_nearest_are_marked() -> None:
     words = {i: f"word{i:02d}" for i in range(14)}
     rng = np.random.default_rng(0)
     texts = answers([" ".join(w for w in words.values() if rng.random() < 0.5) for _ in range(40)])
     m = keyword_matrix(texts, words)
-    result = diff(m.take_docs(range(20)), m.take_docs(range(20, 40)))
+    result = diff(m.take_docs(range(20)), m.take_docs(range(20, 40)), group=False)
     assert result.findings.height == 0
     assert result.n_tested > 10
     page = Page(diff_html(result))
-    said = page.texts("div", "lead")[0]
-    assert f"No finding. None of the {result.n_tested} concepts tested differs by more than chance explains" in said
-    assert page.texts("h2")[0] == "The nearest to a finding none of these 10 is one"
-    assert page.texts("span", "latent") == [f"latent {n} · not a finding" for n in result.frame["latent"].head(10)]
+    lead = page.texts("div", "lead")[0]
+    assert f"No finding. None of the {result.n_tested} tests shows a difference by more than chance explains" in lead
+    assert page.texts("h2")[-2] == "The nearest to a finding none of these 10 is one"
+    assert all(text.endswith("· not a finding") for text in page.texts("span", "latent"))
+    assert [text.split()[1] for text in page.texts("span", "latent")] == [
+        str(n) for n in result.frame["latent"].head(10)
+    ]
+    assert page.texts("p", "carried") == []
+    assert page.texts("figure", "ranks") == []
 
 
 def test_nothing_to_test() -> None:
@@ -160,21 +472,18 @@ def test_nothing_to_test() -> None:
 
 def test_notes_and_parameters_are_shown(paired: DiffResult) -> None:
     page = Page(diff_html(replace(paired, notes=("First caveat.", "Second <b>caveat</b>."))))
-    assert page.texts("li") == ["First caveat.", "Second <b>caveat</b>."]
-    rows = dict(zip(page.texts("th"), page.texts("td"), strict=True))
-    assert rows["encoder"] == "words"
-    assert rows["test"] == "McNemar exact, two-sided"
-    assert rows["concepts tested (what q is corrected for)"] == "2"
-    assert rows["concepts not tested"] == "1"
-    assert rows["limits"] == "max tokens 9"
-    assert rows["versions"] == "numpy 2"
-    assert rows["documents"] == "20, 20"
+    assert page.texts("li")[:2] == ["First caveat.", "Second <b>caveat</b>."]
+    parameters = page.texts("section", "parameters")[0]
+    for line in (
+        "encoder words", "test of presence McNemar exact, two-sided", "groups tested (what q is corrected for) 2",
+        "concepts not tested 1", "limits max tokens 9", "versions numpy 2", "documents 20, 20", "adjusted for length",
+    ):  # fmt: skip
+        assert line in parameters
 
 
 def test_sources_that_differ_in_rounding_are_both_named(paired: DiffResult) -> None:
     b = replace(paired.b, source=replace(paired.b.source, dtype="bfloat16"))
-    page = Page(diff_html(replace(paired, b=b)))
-    assert dict(zip(page.texts("th"), page.texts("td"), strict=True))["arithmetic"] == "float32 / bfloat16"
+    assert "arithmetic float32 / bfloat16" in Page(diff_html(replace(paired, b=b))).texts("section", "parameters")[0]
 
 
 def test_only_the_largest_findings_are_shown(paired: DiffResult) -> None:
@@ -188,6 +497,38 @@ def test_without_evidence_the_findings_remain(paired: DiffResult) -> None:
     assert Page(diff_html(bare)).texts("span", "value") == ["75%", "10%", "0%", "60%"]
     assert Page(diff_html(bare)).texts("figure") == []
     assert Page(diff_html(paired, examples=0)).texts("figure") == []
+
+
+def test_the_overview_marks_each_finding_in_rank_order() -> None:
+    words = {i: f"word{i:02d}" for i in range(6)}
+    a = keyword_matrix([" ".join(f"The {word} here." for word in words.values())] * 20, words)
+    b = keyword_matrix(["Nothing of the kind."] * 20, words)
+    result = with_(diff(a, b), undecided=True)
+    shown = shown_findings(result, findings=5, examples=0)
+    assert [mark.x for mark in shown.marks] == pytest.approx([10, 30, 50, 70, 90])
+    assert [mark.id for mark in shown.marks] == [f"latent-{n}" for n in result.frame["latent"].head(5)]
+    assert shown.marks[0].title.startswith("1. word00: 100 points more in A (")
+    assert all(mark.doubtful for mark in shown.marks)
+    page = Page(diff_html(result))
+    links = [a["href"] for tag, a, _ in page.elements if tag == "a" and a.get("class")]
+    assert links == [f"#latent-{n}" for n in result.frame["latent"]]
+    assert {a["id"] for tag, a, _ in page.elements if tag == "article"} == {link[1:] for link in links}
+    assert len(shown_findings(result, findings=3, examples=0).marks) == 0
+    assert shown_findings(result, findings=5, examples=0, prefix="x-").findings[0].id == "x-latent-0"
+
+
+def test_filters_stand_only_where_they_can_choose(paired: DiffResult) -> None:
+    def choices(result: DiffResult) -> list[str]:
+        return Page(diff_html(result)).texts("option")
+
+    always = ["either set", "old", "new", "effect", "q", "difference at equal length", "label"]
+    assert choices(paired) == always
+    confirmed = choices(
+        with_(paired, confirmed=True, confirm_difference=0.1, confirm_low=0.0, confirm_high=0.2, confirm_q=0.01)
+    )
+    assert confirmed == [*always[:3], "all", "confirmed", "not confirmed", *always[3:]]
+    assert choices(with_(paired, explained_by="length"))[3:5] == ["all", "unexplained"]
+    assert choices(with_(paired, undecided=True))[3:5] == ["all", "surely unexplained"]
 
 
 HOSTILE = [
@@ -207,16 +548,18 @@ def test_hostile_texts_are_only_text(tmp_path: Path) -> None:
     m = keyword_matrix(texts, WORDS, [HOSTILE[1], HOSTILE[0], "x"], prompt=[HOSTILE[(i + 1) % 8] for i in range(24)])
     other = keyword_matrix(["Nothing is here."] * 24, WORDS, [HOSTILE[1], HOSTILE[0], "x"], prompt=texts)
     result = diff(m, other, names=(HOSTILE[0], HOSTILE[1]))
-    html = write_diff_report(replace(result, notes=(HOSTILE[6],)), tmp_path / "r.html", examples=24).read_bytes()
+    assert result.frame["members"].list.len().max() == 1
+    result = with_(result, explained_by=HOSTILE[3])
+    parameters = {**result.parameters, "adjusted_for": [HOSTILE[2]], "pair_on": HOSTILE[1]}
+    result = replace(result, notes=(HOSTILE[6],), parameters=parameters)
+    html = write_diff_report(result, tmp_path / "r.html", examples=24).read_bytes()
     assert not set(range(32)) - {10} & set(html)
     page = Page(html.decode())
     assert [tag for tag, _, _ in page.elements].count("script") == 1
-    assert {tag for tag, _, _ in page.elements} == {tag for tag, _, _ in Page(diff_html(diff(A, B))).elements} | {
-        "li",
-        "ul",
-    }
+    harmless = Page(diff_html(with_(diff(A, B), explained_by="length")))
+    assert {tag for tag, _, _ in page.elements} == {tag for tag, _, _ in harmless.elements}
     allowed = r"class|id|for|href|rel|content|name|charset|http-equiv|lang|dir|role|type|hidden|value|placeholder"
-    allowed += r"|autocomplete|spellcheck|focusable|data-side|aria-[a-z]+|x1|x2|y1|y2|cx|cy|r|rx|width|height|scope"
+    allowed += r"|autocomplete|spellcheck|focusable|data-[a-z]+|aria-[a-z]+|tabindex|x1|x2|y1|y2|cx|cy|r|rx|width|height|scope|y"
     for _, attributes, _ in page.elements:
         assert all(re.fullmatch(allowed, name) for name in attributes), attributes
     shown = " ".join(page.texts("blockquote"))
@@ -224,8 +567,27 @@ def test_hostile_texts_are_only_text(tmp_path: Path) -> None:
         assert text in shown
     assert "⟨U+202E⟩gnihton⟨U+202C⟩ tea ⟨U+2066⟩here⟨U+2069⟩ tea" in shown
     assert "tea ⟨U+0000⟩⟨U+0007⟩⟨U+001B⟩[31m tea ⟨U+007F⟩" in shown
-    assert page.texts("li") == [HOSTILE[6]]
-    assert page.texts("title") == [f"{HOSTILE[0]} and {HOSTILE[1]}: what differs"]
+    assert page.texts("li")[0] == HOSTILE[6]
+    assert any(
+        text.startswith(f"Explained by {HOSTILE[3]}: documents of equal {HOSTILE[2]}") for text in page.texts("li")
+    )
+    assert f"at equal {HOSTILE[2]}" in page.texts("table", "measures")[0]
+    assert page.texts("title")[0] == f"{HOSTILE[0]} and {HOSTILE[1]}: what differs"
+
+
+def test_hostile_labels_of_members_and_columns_of_pairs() -> None:
+    labels = [HOSTILE[1], HOSTILE[4], HOSTILE[2]]
+    column = HOSTILE[0]
+    a = keyword_matrix(answers(["tea and a cup"] * 15 + ["milk"] * 5), GROUPED, labels, **{column: PROMPTS})
+    b = keyword_matrix(answers(["coffee"] * 14 + ["milk"] * 6), GROUPED, labels, **{column: PROMPTS})
+    page = Page(diff_html(diff(a, b, pair_on=column)))
+    cells = page.texts("td", "labels")
+    assert HOSTILE[1] in cells
+    assert "⟨U+202E⟩gnihton⟨U+202C⟩ tea ⟨U+2066⟩here⟨U+2069⟩ tea" in cells
+    assert page.texts("p", "prompt")[0] == f"Asked {column}: What of number 0?"
+    assert f"that has the same {column}." in page.texts("div", "lead")[0]
+    assert [tag for tag, _, _ in page.elements].count("script") == 1
+    assert "img" not in {tag for tag, _, _ in page.elements}
 
 
 def test_the_page_allows_its_own_style_and_script_alone(paired: DiffResult) -> None:
@@ -244,7 +606,8 @@ def test_the_page_allows_its_own_style_and_script_alone(paired: DiffResult) -> N
         for name, value in attributes.items()
         if name in ("href", "src")
     ]
-    assert [link[:19] for link in links] == ["data:image/svg+xml,"]
+    assert links[0].startswith("data:image/svg+xml,")
+    assert links[1:] == ["#latent-5", "#latent-9"]
     assert re.findall(r"url\(|@import|fetch\(|https?://(?!www\.w3\.org/2000/svg)", html) == []
 
 
@@ -259,14 +622,29 @@ def test_fifty_findings_over_documents_of_a_million_characters_stay_light(tmp_pa
     words = {i: f"word{i:02d}" for i in range(50)}
     a = keyword_matrix([" ".join(f"The {word} <here>." for word in words.values())] * 12, words)
     b = keyword_matrix(["Nothing of the kind."] * 12, words)
-    result = diff(behind(a, "some text " * 100_000), behind(b, "and other " * 100_000), pair_on="doc_id")
+    a, b = behind(a, "some text " * 100_000), behind(b, "and other " * 100_000)
+    result = diff(a, b, pair_on="doc_id", group=False)
     assert result.findings.height == 50
     html = write_diff_report(result, tmp_path / "r.html").read_bytes()
-    assert len(html) < 700_000
+    assert len(html) < 1_000_000
     page = Page(html.decode())
     assert len(page.texts("mark")) == 50 * 4
     assert set(page.texts("mark")) == {f"The {word} <here>." for word in words.values()}
     assert max(map(len, page.texts("blockquote"))) < 530
+
+
+@pytest.mark.parametrize("text", ["長い文章はここにあります。", "<<<<<&&&&&", "\u202e\x00\x01\x02"])
+def test_fifty_findings_of_160_pairs_stay_below_two_megabytes(text: str) -> None:
+    words = {i: f"word{i:02d}" for i in range(50)}
+    said = " ".join(f"The {word} {word} here." for word in words.values())
+    prompts = [f"{i} {text * 60}" for i in range(160)]
+    a = keyword_matrix([said] * 160, words, prompt=prompts)
+    b = keyword_matrix([said.replace(" word", " x", 50)] * 160, words, prompt=prompts)
+    result = diff(behind(a, text * 500), behind(b, text * 500), pair_on="prompt", group=False)
+    assert result.findings.height == 50
+    html = diff_html(result)
+    assert 200_000 < len(html.encode()) < 2_000_000
+    assert html.count("<mark>") >= 50
 
 
 def test_the_same_result_gives_the_same_bytes(tmp_path: Path, paired: DiffResult) -> None:
@@ -287,6 +665,57 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, paired: DiffResult) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["folder.html"]
     with pytest.raises(InputError, match="0 findings and 4 examples asked for"):
         write_diff_report(paired, tmp_path / "r.html", findings=0)
+
+
+# In a browser
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --enable-logging=stderr --v=0 --dump-dom"
+).split()
+#: Uses the page as a reader would and writes what is then seen into the title.
+DRIVE = """
+{
+  const seen = () => [...document.querySelectorAll(".finding:not([hidden])")].map((f) => f.id.slice(7)).join(" ");
+  const { side, tags, sort } = document.querySelector(".tools").elements;
+  const words = document.querySelector(".tools input");
+  const set = (control, value) => { control.value = value; control.dispatchEvent(new Event(control === words ? "input" : "change")); };
+  const said = [seen()];
+  for (const value of ["label", "adjusted", "q", "rank"]) { set(sort, value); said.push(seen()); }
+  set(side, "b"); said.push(seen()); set(side, "");
+  set(tags, "-explained"); said.push(seen()); set(tags, "");
+  set(words, "number 1: COFFEE"); said.push(seen()); set(words, "");
+  document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true, cancelable: true }));
+  said.push(document.activeElement === words);
+  document.querySelector(".tools button").click();
+  said.push(document.querySelectorAll("details[open]").length);
+  document.title = said.join("|");
+}
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
+def test_the_page_works_in_a_browser_without_a_complaint(tmp_path: Path, paired: DiffResult) -> None:
+    frame = paired.frame.with_columns(
+        adjusted_difference=pl.Series([0.1, -0.6]),
+        explained_by=pl.Series(["length", None]),
+        label=pl.Series(["tea", "coffee"]),
+        q_value=pl.Series([0.02, 0.01]),
+    )
+    html = diff_html(replace(paired, frame=frame))
+    script = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)[0]
+    old, new = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in (script, script + DRIVE))
+    page = tmp_path / "r.html"
+    page.write_text(html.replace(script, script + DRIVE).replace(old, new), encoding="utf-8")
+    run = subprocess.run(
+        [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"{page.as_uri()}#latent-9"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "CONSOLE" not in run.stderr
+    seen = re.findall("<title>(.*?)</title>", run.stdout)[0].split("|")
+    assert seen == ["5 9", "9 5", "9 5", "9 5", "5 9", "9", "9", "9", "true", "2"]
 
 
 # Numbers in words
@@ -311,16 +740,16 @@ def test_p_in_words(value: float, text: str) -> None:
 
 
 def test_differences() -> None:
-    names = ("old", "new")
-    row = {"difference": -0.26, "ci_low": -0.334, "ci_high": -0.189, "favours": "new"}
-    assert difference_in_words(row, names) == ("26 points more", "19 to 33")
+    assert points(-0.26, -0.334, -0.189, towards=-0.26) == ("26", "19 to 33")
+    assert points(-0.26, -0.334, -0.189) == ("−26", "−33 to −19")
+    assert points(0.035, -0.01, 0.08) == ("3.5", "−1.0 to 8.0")
+    assert points(0.0, -0.1, 0.1) == ("0", "−10 to 10")
+    assert points(-0.02, -0.05, 0.01, towards=1) == ("−2.0", "−5.0 to 1.0")
+    row = {"difference": -0.26, "ci_low": -0.334, "ci_high": -0.189}
     assert difference_in_points(row) == "-26 [-33, -19]"
-    row = {"difference": 0.035, "ci_low": -0.01, "ci_high": 0.08, "favours": "old"}
-    assert difference_in_words(row, names) == ("3.5 points more", "−1.0 to 8.0")
+    row = {"difference": 0.035, "ci_low": -0.01, "ci_high": 0.08}
     assert difference_in_points(row) == "+3.5 [-1.0, 8.0]"
-    row = {"difference": 0.0, "ci_low": -0.1, "ci_high": 0.1, "favours": None}
-    assert difference_in_words(row, names) == ("no difference", "−10 to 10")
-    row = {"difference": 0.4, "ci_low": -0.001, "ci_high": 0.8, "favours": "old"}
+    row = {"difference": 0.4, "ci_low": -0.001, "ci_high": 0.8}
     assert difference_in_points(row) == "+40 [0, 80]"
 
 

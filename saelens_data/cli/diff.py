@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saelens_data.cli.diff_gate import check_gate, gate_options, passes
+from saelens_data.cli.diff_gate import check_gate, gate_options, judge, write_verdict
 from saelens_data.cli.diff_sets import two_sets
 from saelens_data.cli.options import (
     check_output,
@@ -94,6 +94,7 @@ def diff_command(
     name_a, name_b = map(plain, names or called)  # a path may hold what is no text
     result = diff(first, second, names=(name_a, name_b), **more)
     result = replace(result, notes=(*notes, *result.notes))
+    gated = judge(result, gating["fail_on"], gating["watch"])
     for line in (result.summary(), *result.notes):
         say(line)
     checked = _with_aa_check(result, splits, more["seed"]) if aa else result
@@ -104,7 +105,8 @@ def diff_command(
         from saelens_data.report import write_diff_report
 
         say(f"wrote {write_diff_report(checked, report)}")
-    if not passes(checked, **gating):
+    write_verdict(checked, gated, gating["junit"], gating["markdown"])
+    if gated is not None and not gated.ok:
         click.get_current_context().exit(1)
 
 

@@ -13,6 +13,7 @@ from saelens_data.errors import InputError
 
 if TYPE_CHECKING:
     from saelens_data.diff import DiffResult
+    from saelens_data.gate import GateResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -45,14 +46,18 @@ def check_gate(fail_on: str | None, watch: tuple[str, ...], junit: Path | None, 
             check_target(path, (suffix,))
 
 
-def passes(
-    result: DiffResult, fail_on: str | None, watch: tuple[str, ...], junit: Path | None, markdown: Path | None
-) -> bool:
-    """Judge the findings, write the files that were asked for, and say the verdict; true without a rule."""
-    from saelens_data.gate import gate, to_junit, to_markdown
+def judge(result: DiffResult, fail_on: str | None, watch: tuple[str, ...]) -> GateResult | None:
+    """The verdict, before anything is shown or written: a rule that cannot be asked must leave nothing behind."""
+    from saelens_data.gate import gate
+
+    return None if fail_on is None else gate(result, fail_on, watch)
+
+
+def write_verdict(result: DiffResult, gated: GateResult | None, junit: Path | None, markdown: Path | None) -> None:
+    """Write the files that were asked for, and say the verdict."""
+    from saelens_data.gate import to_junit, to_markdown
     from saelens_data.results import write_whole
 
-    gated = None if fail_on is None else gate(result, fail_on, watch)
     pages = [(markdown, to_markdown(result, gated))] if markdown is not None else []
     if gated is not None and junit is not None:
         pages.append((junit, to_junit(gated, result)))
@@ -61,4 +66,3 @@ def passes(
         say(f"wrote {path}")
     if gated is not None:
         say(gated.summary())
-    return gated is None or gated.ok
