@@ -11,7 +11,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data import stats
-from saelens_data.comparison import Counts, Sets, Tests, compare, joint_p, rank_law, signed_sums
+from saelens_data.comparison import Counts, Looks, Sets, compare, joint_p, rank_law, signed_sums
 from saelens_data.diff import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
@@ -81,10 +81,10 @@ def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Ge
     scores = stats.rank_scores(stats.pooled_ranks(X)[0])
     law = rank_law(scores, np.arange(n) < n_a, None)
     presence = Counts(total, np.zeros_like(total), n_a, n - n_a).least_p()
-    can = Tests(presence, presence, presence < alpha, law.least_p() < alpha)
+    can = Looks.of(presence, presence, (presence, law.least_p()), alpha)
     chosen = np.flatnonzero(can.tested)
     part, scores = csr_array(X[:, chosen]), csr_array(scores[:, chosen])
-    expected = scores.sum(axis=0) * n_a / n
+    expected = scores.sum(axis=0, dtype=np.float64) * n_a / n
     least = []
     for size in _blocks(splits, X.shape[1]):
         in_a = rng.permuted(np.tile(np.arange(n) < n_a, (size, 1)), axis=1)
@@ -103,7 +103,7 @@ def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[
     ranks, ties = stats.all_signed_ranks(sets.x, sets.y)
     total, differing = signed_sums(ranks)
     presence, by_rank = counts.least_p(), stats.signed_rank_least_p(differing, ties)
-    can = Tests(presence, by_rank, presence < alpha, by_rank < alpha)
+    can = Looks.of(presence, by_rank, (presence, by_rank), alpha)
     chosen = np.flatnonzero(can.tested)
     X, Y, ranks = (csr_array(m[:, chosen]) for m in (sets.x, sets.y, ranks))
     counts = counts.take(chosen)
@@ -123,9 +123,9 @@ def _at(law: stats.Permutation, chosen: np.ndarray, observed: np.ndarray) -> sta
     return replace(law, **{**{f.name: getattr(law, f.name)[chosen] for f in fields(law)}, "observed": observed})
 
 
-def _p(counts: Counts, by_rank: np.ndarray, can: Tests, chosen: np.ndarray) -> np.ndarray:
+def _p(counts: Counts, by_rank: np.ndarray, can: Looks, chosen: np.ndarray) -> np.ndarray:
     """One p for each split and chosen column."""
-    return Tests(counts.p_value(), by_rank, can.can_presence[chosen], can.can_rank[chosen]).p_value()
+    return Looks(counts.p_value(), by_rank, can.take_presence[chosen], can.take_rank[chosen]).p_value()
 
 
 def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:

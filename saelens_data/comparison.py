@@ -83,29 +83,37 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
-class Tests:
+class Looks:
     """Two looks at each column, [..., columns]: is it there, and how strongly, where a document without it counts as 0.
 
-    Of each the two-sided p, and whether it could reach p < alpha at all, from the margins alone (Tarone 1990).
+    Of each the two-sided p, and whether it is taken: where it could reach p < alpha at all (Tarone 1990).
     """
 
     presence: np.ndarray
     by_rank: np.ndarray
-    can_presence: np.ndarray
-    can_rank: np.ndarray
+    take_presence: np.ndarray
+    take_rank: np.ndarray
+
+    @classmethod
+    def of(cls, presence: np.ndarray, by_rank: np.ndarray, least: tuple[np.ndarray, np.ndarray], alpha: float) -> Looks:
+        """`least` are the least p of presence and of rank that the margins allow, which alone say what is taken."""
+        take = [bound < alpha for bound in least]
+        first = least[0] <= least[1]
+        alone = take[0] & take[1] & (2 * np.minimum(*least) >= alpha)  # for one look there is room, not for two
+        return cls(presence, by_rank, take[0] & ~(alone & ~first), take[1] & ~(alone & first))
 
     @property
     def tested(self) -> np.ndarray:
-        """Which columns could be found by one look or the other."""
-        return np.asarray(self.can_presence | self.can_rank)
+        """Which columns could be found."""
+        return np.asarray(self.take_presence | self.take_rank)
 
     def p_value(self) -> np.ndarray:
-        """One p for each column: that of the look which could find something, twice the smaller where both could.
+        """One p for each column: that of the look taken, twice the smaller where both are.
 
         The two depend on each other; twice the smaller (Bonferroni) holds however they do.
         """
         both = np.minimum(2 * np.minimum(self.presence, self.by_rank), 1.0)
-        return np.asarray(np.where(~self.can_rank, self.presence, np.where(~self.can_presence, self.by_rank, both)))
+        return np.asarray(np.where(~self.take_rank, self.presence, np.where(~self.take_presence, self.by_rank, both)))
 
 
 def joint_p(p: np.ndarray, groups: Groups, tested: np.ndarray) -> np.ndarray:
@@ -132,7 +140,7 @@ class Comparison:
     low: np.ndarray
     high: np.ndarray
     strength: stats.Strength
-    tests: Tests
+    looks: Looks
     #: One p of each column.
     p: np.ndarray
     groups: Groups
@@ -173,9 +181,9 @@ def compare(sets: Sets, groups: Groups, alpha: float) -> Comparison:
         low, high = np.maximum(test.low, -1.0), np.minimum(test.high, 1.0)
         presence, least = test.p_value, test.least_p
     strength, by_rank, least_by_rank = _strength(sets)
-    tests = Tests(presence, by_rank, least < alpha, least_by_rank < alpha)
-    p = tests.p_value()
-    return Comparison(counts, low, high, strength, tests, p, groups, joint_p(p, groups, tests.tested))
+    looks = Looks.of(presence, by_rank, (least, least_by_rank), alpha)
+    p = looks.p_value()
+    return Comparison(counts, low, high, strength, looks, p, groups, joint_p(p, groups, looks.tested))
 
 
 def _strength(sets: Sets) -> tuple[stats.Strength, np.ndarray, np.ndarray]:
@@ -187,7 +195,11 @@ def _strength(sets: Sets) -> tuple[stats.Strength, np.ndarray, np.ndarray]:
         return stats.signed_rank(sets.x, sets.y), p, least
     ranks, ties = stats.pooled_ranks(sets.stacked())
     law = rank_law(stats.rank_scores(ranks), sets.in_a(), sets.cluster)
-    return stats.rank_sum_of(ranks, ties, sets.x.shape[0]), law.p_value(0.0), law.least_p()
+    strength = stats.rank_sum_of(ranks, ties, sets.x.shape[0])
+    if sets.cluster is not None:
+        centred = rank_law(stats.rank_scores(ranks, centred=True), sets.in_a(), sets.cluster)
+        strength = replace(strength, p_value=centred.p_value(0.0))
+    return strength, law.p_value(0.0), law.least_p()
 
 
 def signed_sums(ranks: csr_array) -> tuple[np.ndarray, np.ndarray]:

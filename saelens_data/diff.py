@@ -190,7 +190,7 @@ def concluded(
         cluster=cluster,
         groups=c.groups,
         n_tested=frame.height,
-        n_untestable=a.n_concepts - int(c.tests.tested[: a.n_concepts].sum()),
+        n_untestable=a.n_concepts - int(c.looks.tested[: a.n_concepts].sum()),
         alpha=alpha,
     )
 
@@ -238,9 +238,9 @@ def _same_documents(a: ConceptMatrix, b: ConceptMatrix) -> bool:
 def _note_untested(c: Comparison, options: Options) -> list[str]:
     n = c.groups.n_latents
     silent = int(((c.counts.a + c.counts.b)[:n] == 0).sum())
-    rare = n - int(c.tests.tested[:n].sum()) - silent
+    rare = n - int(c.looks.tested[:n].sum()) - silent
     parts = [f"{count(silent, 'concept')} active in no document"] if silent else []
-    where = "differing in too few pairs" if options.pair_on else "active in too few documents"
+    where = "differing in too few pairs" if options.pair_on else "active in too few documents, or in all alike,"
     parts += [f"{count(rare, 'concept')} {where} for any outcome to reach p < {options.alpha:g}"] if rare else []
     return [f"Not tested, and not counted among the tests: {' and '.join(parts)}."] if parts else []
 
@@ -281,8 +281,8 @@ def _note_detectable(c: Comparison, options: Options, n_tests: int) -> list[str]
 def _parameters(encoder: str, c: Comparison, terms: list[str], options: Options) -> dict[str, Any]:
     k, n = c.counts, c.groups.n_latents
     paired, clustered = k.both is not None, options.cluster_on is not None
-    presence = "clusters" if clustered else "McNemar exact" if paired else "Fisher exact"
-    by_rank = "clusters" if clustered else "Wilcoxon signed-rank" if paired else "Wilcoxon rank-sum"
+    presence = "exchange of clusters" if clustered else "McNemar exact" if paired else "Fisher exact"
+    by_rank = "Wilcoxon signed-rank over all pairs" if paired else "exchange of rank shares over all documents"
     interval = "cluster-robust (CR1)" if clustered else "Newcombe hybrid score (method 10)"
     return {
         "encoder": encoder,
@@ -292,14 +292,14 @@ def _parameters(encoder: str, c: Comparison, terms: list[str], options: Options)
         "cluster_on": options.cluster_on,
         "alpha": options.alpha,
         "test_of_presence": f"{presence}, two-sided",
-        "test_of_strength": f"{by_rank}, two-sided",
+        "test_by_rank": f"{by_rank}, two-sided",
         "interval": f"{interval}, {stats.LEVEL:.0%}",
         "joint_test": "Simes",
         "correction": "Benjamini-Hochberg",
         "adjusted_for": terms,
         "concepts": n,
-        "tested": int(c.tests.tested[:n].sum()),
-        "untestable": n - int(c.tests.tested[:n].sum()),
+        "tested": int(c.looks.tested[:n].sum()),
+        "untestable": n - int(c.looks.tested[:n].sum()),
         "grouped": options.group,
         "groups": int((~np.isnan(c.group_p)).sum()),
         "holdout": options.holdout,

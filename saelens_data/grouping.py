@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
+import polars as pl
 from scipy.sparse import csr_array, hstack, vstack
 
 from saelens_data.encoders import decoder_directions
@@ -21,7 +23,7 @@ SAME, ALIKE = 0.35, 0.2
 LIKE_DIRECTION = 0.3
 #: Documents in which a latent must be active before anything is said of what it shares.
 _LEAST_SUPPORT = 6
-#: Activations that similarities are computed from; of more, evenly spread documents are taken.
+#: Activations that similarities are computed from; of more, a part of the documents is taken.
 _MOST_ACTIVATIONS = 1_500_000
 
 
@@ -101,10 +103,9 @@ def group_latents(sets: Sequence[ConceptMatrix], decoder: np.ndarray | None = No
 
 
 def _units(m: ConceptMatrix, share: float) -> csr_array:
-    """Which latents have their maximum in each unit, [units, latents] of 1; of every `share`-th document."""
+    """Which latents have their maximum in each unit, [units, latents] of 1; of one document in `share`."""
     assert m.evidence is not None
-    rows = np.unique((np.arange(0, m.n_docs, share)).astype(np.int64))
-    part = m if len(rows) == m.n_docs else m.take_docs(rows)
+    part = m if share == 1 else m.take_docs(_spread(m.docs["doc_id"], share))
     evidence = part.evidence
     assert evidence is not None
     row = np.repeat(np.arange(part.n_docs), np.diff(part.X.indptr))
@@ -112,6 +113,12 @@ def _units(m: ConceptMatrix, share: float) -> csr_array:
     return csr_array(
         (np.ones(len(unit), dtype=np.int32), (unit, part.X.indices)), shape=(len(evidence.units.start), m.n_concepts)
     )
+
+
+def _spread(doc_id: pl.Series, share: float) -> np.ndarray:
+    """One document in `share`, chosen by its id: whichever set it is in, and wherever it stands there."""
+    most = int(2**32 / share)
+    return np.flatnonzero([crc32(name.encode()) < most for name in doc_id])
 
 
 def _similar(units: csr_array, support: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ def split(
     if not all(len(rows) for part in (kept, held_out) for rows in (part.rows_a, part.rows_b)):
         raise InputError(
             f"a holdout of {share:g} leaves a part without documents of one set: there are {n_a:,} and {n_b:,}; "
-            "hold out another share, or nothing"
+            "hold out another share, or draw with another seed"
         )
     return kept, held_out
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -14,12 +14,11 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data import stats
 from saelens_data.adjust import LENGTH
-from saelens_data.comparison import Comparison, Sets, compare
-from saelens_data.diff import DiffResult, Options, concluded, ready
+from saelens_data.comparison import Sets, compare
+from saelens_data.contrasts import NAMED, Contrast, compared, corrected, listed, notes_on_power, order
+from saelens_data.diff import DiffResult, Options
 from saelens_data.errors import InputError, choices
-from saelens_data.findings import findings_table, latent_table
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.pairing import clusters
@@ -29,8 +28,6 @@ from saelens_data.wording import count
 
 #: Comparisons made at once: all pairs of 20 sets are 190.
 _MOST_COMPARISONS = 200
-#: Comparisons that a summary names.
-_NAMED = 6
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -51,6 +48,10 @@ class ManyResult(Result):
     documents: Partition
     #: "rest", "reference" or "pairs".
     against: str
+    #: The numbers of the two sets of each comparison; None is the rest.
+    comparisons: tuple[tuple[int, int | None], ...]
+    #: What `diff` was asked for in each.
+    options: Options
     #: What stands behind each comparison: (set, against) -> DiffResult with the same q; made when it is asked for.
     results: Mapping[tuple[str, str], DiffResult]
     #: The partition of the latents, made from all documents together.
@@ -90,41 +91,16 @@ def _where(found: pl.DataFrame) -> str:
     counts = (
         found.group_by("set", "against", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
     )
-    parts = [f"{n:,} of {one} against {other}" for one, other, n in counts.head(_NAMED).iter_rows()]
-    if counts.height > _NAMED:
-        parts.append(f"{counts['len'][_NAMED:].sum():,} in {count(counts.height - _NAMED, 'other comparison')}")
+    parts = [f"{n:,} of {one} against {other}" for one, other, n in counts.head(NAMED).iter_rows()]
+    if counts.height > NAMED:
+        parts.append(f"{counts['len'][NAMED:].sum():,} in {count(counts.height - NAMED, 'other comparison')}")
     return (": " if parts else "") + ", ".join(parts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Contrast:
-    """One comparison: set number `one` against set number `other` (None: the rest)."""
-
-    one: int
-    other: int | None
-    options: Options
-    c: Comparison
-    latents: pl.DataFrame
-    #: Findings first, by the q of all comparisons.
-    frame: pl.DataFrame
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What the set is called, and what it is compared with."""
-        return self.options.names
-
-    def result(self, p: Partition, n_tests: int) -> DiffResult:
-        """The comparison as `diff` shows it."""
-        sides = ready(*_sides(p, self.one, self.other), replace(self.options, notes=[]))  # its notes are written
-        result = concluded(sides, self.c, self.latents, self.frame, self.options, n_tests=n_tests)
-        note = f"q is corrected for {count(n_tests, 'test')}, those of all comparisons by '{p.by}' together."
-        return replace(result, notes=(*result.notes, note))
 
 
 class _Results(Mapping[tuple[str, str], DiffResult]):
     """The comparisons by name. Documents are taken from the matrix when a result is asked for, and not kept."""
 
-    def __init__(self, documents: Partition, contrasts: Sequence[_Contrast], n_tests: int) -> None:
+    def __init__(self, documents: Partition, contrasts: Sequence[Contrast], n_tests: int) -> None:
         self._documents, self._n_tests = documents, n_tests
         self._contrasts = {contrast.key: contrast for contrast in contrasts}
 
@@ -176,7 +152,7 @@ def diff_many(
         pair_on, cluster_on = None, pair_on
     asked = Options(pair_on, cluster_on, tuple(adjust), group, alpha, ("", ""), 0.0, 0)
     groups = group_latents((p.m,), decoder_of(p.m)) if group else alone(p.m.n_concepts)
-    contrasts = _corrected([_contrast(p, *pair, asked, groups) for pair in _plan(p, against, reference)], alpha)
+    contrasts = corrected([compared(p, *pair, asked, groups) for pair in _plan(p, against, reference)], alpha)
     return _told(p, against, contrasts, asked, groups, notes)
 
 
@@ -203,57 +179,18 @@ def _plan(p: Partition, against: str, reference: str | None) -> list[tuple[int, 
     return [(i, None) for i in numbers] if against == "rest" else list(combinations(numbers, 2))
 
 
-def _sides(p: Partition, one: int, other: int | None) -> tuple[ConceptMatrix, ConceptMatrix]:
-    rest = np.flatnonzero(p.code != one) if other is None else p.rows(other)
-    return p.m.take_docs(p.rows(one)), p.m.take_docs(rest)
-
-
-def _rest(names: Sequence[str]) -> str:
-    return next(name for name in ("the rest", "all others", "(the rest)") if name not in names)
-
-
-def _contrast(p: Partition, one: int, other: int | None, asked: Options, groups: Groups) -> _Contrast:
-    names = p.names[one], _rest(p.names) if other is None else p.names[other]
-    options = replace(asked, names=names, notes=[])
-    a, b, cluster = ready(*_sides(p, one, other), options)
-    c = compare(Sets(a.X, b.X, options.pair_on is not None, cluster), groups, options.alpha)
-    latents = latent_table(a.concepts, c, names)
-    return _Contrast(one, other, options, c, latents, findings_table(latents, c, options.alpha))
-
-
-def _corrected(contrasts: list[_Contrast], alpha: float) -> list[_Contrast]:
-    """The comparisons with q over all of their tests together."""
-    q = stats.benjamini_hochberg(np.concatenate([contrast.frame["p_value"].to_numpy() for contrast in contrasts]))
-    ends = np.cumsum([contrast.frame.height for contrast in contrasts])
-    parts = np.split(q, ends[:-1])
-    return [replace(one, frame=_ranked(one.frame, q, alpha)) for one, q in zip(contrasts, parts, strict=True)]
-
-
-def _ranked(frame: pl.DataFrame, q: np.ndarray, alpha: float) -> pl.DataFrame:
-    """The rows with these q, in the order of `diff`."""
-    frame = frame.drop("rank").with_columns(q_value=pl.Series(q), finding=pl.Series(q < alpha))
-    return frame.sort(_order()).with_row_index("rank", offset=1)
-
-
-def _order() -> list[pl.Expr]:
-    """Findings by size, then the rest by p; ties by the other of the two, then by latent."""
-    p, size, finding = pl.col("p_value"), -pl.col("delta").abs(), pl.col("finding")
-    first, second = pl.when(finding).then(size).otherwise(p), pl.when(finding).then(p).otherwise(size)
-    return [~finding, first, second, pl.col("latent")]
-
-
 def _told(
-    p: Partition, against: str, contrasts: list[_Contrast], asked: Options, groups: Groups, notes: list[str]
+    p: Partition, against: str, contrasts: list[Contrast], asked: Options, groups: Groups, notes: list[str]
 ) -> ManyResult:
     n_tests = sum(contrast.frame.height for contrast in contrasts)
     results = _Results(p, contrasts, n_tests)
     densities = p.sums() / p.sizes[:, None]
     tables, terms = [], {}
     for contrast in contrasts:
-        result = contrast.result(p, n_tests)
+        result = contrast.concluded(p, 0)
         terms[contrast.key] = result.parameters["adjusted_for"]
         tables.append(_table(p, contrast, result.frame, densities, against))
-    frame = pl.concat(tables).sort(~pl.col("apart").fill_null(value=False), *_order(), "set", "against")
+    frame = pl.concat(tables).sort(~pl.col("apart").fill_null(value=False), *order(), "set", "against")
     first = ["rank", "set", "against", "rank_in_set"]
     frame = frame.with_row_index("rank", offset=1).with_columns(
         rank_in_set=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over("set", "against")
@@ -264,6 +201,8 @@ def _told(
         notes=(*notes, *_notes(p, contrasts, frame, terms, n_tests)),
         documents=p,
         against=against,
+        comparisons=tuple((contrast.one, contrast.other) for contrast in contrasts),
+        options=asked,
         results=results,
         groups=groups,
         n_tested=n_tests,
@@ -271,7 +210,7 @@ def _told(
     )
 
 
-def _table(p: Partition, contrast: _Contrast, frame: pl.DataFrame, densities: np.ndarray, against: str) -> pl.DataFrame:
+def _table(p: Partition, contrast: Contrast, frame: pl.DataFrame, densities: np.ndarray, against: str) -> pl.DataFrame:
     """The rows of one comparison with what all sets show of their leading latents."""
     lead = contrast.c.leads()[contrast.frame["group"].to_numpy()]
     own, delta = densities[:, lead], frame["delta"].to_numpy()
@@ -307,7 +246,7 @@ def _others(p: Partition, one: int, densities: np.ndarray, delta: np.ndarray) ->
     return [pl.Series(others.min(axis=0)), pl.Series(others.max(axis=0)), pl.Series(names[nearest], dtype=pl.String)]
 
 
-def _holds_against(p: Partition, contrast: _Contrast, latents: np.ndarray, delta: np.ndarray) -> np.ndarray:
+def _holds_against(p: Partition, contrast: Contrast, latents: np.ndarray, delta: np.ndarray) -> np.ndarray:
     """From how many other sets the set differs by itself, as `delta` says, in each of these latents."""
     holds = np.zeros(len(latents), dtype=np.int64)
     if not len(latents):
@@ -344,22 +283,18 @@ def _parameters(p: Partition, against: str, asked: Options, results: _Results, n
 
 
 def _notes(
-    p: Partition, contrasts: list[_Contrast], frame: pl.DataFrame, terms: Mapping[Any, list[str]], n_tests: int
+    p: Partition, contrasts: list[Contrast], frame: pl.DataFrame, terms: Mapping[Any, list[str]], n_tests: int
 ) -> list[str]:
     notes = [f"q is corrected for {count(n_tests, 'test')}, those of {count(len(contrasts), 'comparison')} together."]
     left_out = [note for contrast in contrasts for note in contrast.options.notes]
-    if len(left_out) > _NAMED:
+    if len(left_out) > NAMED:
         left_out = [f"{len(left_out)} sentences on documents left out are in the notes of the single comparisons."]
     notes += left_out
-    for contrast in contrasts:
-        if not contrast.frame.height:
-            one, other = contrast.key
-            n = count(int(p.sizes[contrast.one]), "document")
-            notes.append(f"{one} ({n}) against {other}: too few documents for any difference to be found.")
+    notes += notes_on_power(contrasts, n_tests)
     plain = [" against ".join(key) for key, names in terms.items() if LENGTH not in names]
     if plain and "n_units" in p.m.docs.columns:
-        shown = ", ".join(plain[:_NAMED]) + (f" and {len(plain) - _NAMED} more" if len(plain) > _NAMED else "")
-        notes.append(f"Not adjusted for length, as their documents are hardly ever as long as each other: {shown}.")
+        why = "as their documents are hardly ever as long as each other"
+        notes.append(f"Not adjusted for length, {why}: {listed(plain)}.")
     return notes + _notes_on_findings(frame)
 
 

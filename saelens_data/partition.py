@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data.errors import InputError, choices
@@ -35,6 +36,10 @@ class Partition:
     values: tuple[Any, ...]
     names: tuple[str, ...]
     code: np.ndarray
+
+    def with_code(self, code: np.ndarray) -> Partition:
+        """The same documents in other sets."""
+        return replace(self, code=code)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -99,20 +104,21 @@ def _usable(m: ConceptMatrix, by: str, notes: list[str]) -> ConceptMatrix:
 def in_order(p: Partition, order: Sequence[Any] | None, notes: list[str]) -> Partition:
     """The same sets in the order of time or growth; `notes` gains the order.
 
-    Numbers, dates and booleans go by value. Text goes by the numbers in it where all else is equal ("v1.2" before
-    "v1.10", "2024-05" before "2024-11"). Any other needs `order`, all values from first to last. Raises InputError
-    without it, and where it does not name all values.
+    Numbers, dates and booleans go by value, an Enum by its own order. Text goes by the numbers in it where all else is
+    equal ("v1.2" before "v1.10", "2024-05" before "2024-11"). Any other needs `order`, all values from first to last.
+    Raises InputError without it, and where it does not name all values.
     """
     if order is not None:
         ranks = _given(p, order)
-    elif isinstance(p.values[0], str):
+    elif isinstance(p.values[0], str) and p.m.docs[p.by].dtype != pl.Enum:
         ranks = _by_numbers(p)
     else:
         ranks = list(range(len(p.names)))
     first_to_last = np.argsort(ranks)
     names = tuple(p.names[i] for i in first_to_last)
     notes.append(f"The order of '{p.by}': {', '.join(names)}; the steps count as equal.")
-    return Partition(p.m, p.by, tuple(p.values[i] for i in first_to_last), names, np.argsort(first_to_last)[p.code])
+    values = tuple(p.values[i] for i in first_to_last)
+    return Partition(p.m, p.by, values, names, np.argsort(first_to_last)[p.code])
 
 
 def _given(p: Partition, order: Sequence[Any]) -> list[int]:

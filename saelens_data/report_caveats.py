@@ -8,7 +8,7 @@ from typing import Any
 
 from saelens_data.diff import DiffResult
 from saelens_data.evidence import column_of
-from saelens_data.report_examples import by_strength
+from saelens_data.report_examples import SURE, by_strength
 from saelens_data.wording import count, p_in_words, points, share
 
 #: Documents (pairs) that carry a finding, below which it is said to rest on few.
@@ -19,8 +19,6 @@ EVERYWHERE = 0.8
 GUESS = 0.5
 #: How much longer, on average, documents of one set are for that to be said.
 LONGER = 1.1
-#: p below which a member is said to point to the other set.
-_OPPOSED = 0.05
 
 Row = Mapping[str, Any]
 
@@ -106,7 +104,7 @@ def _confirmed(grounds: Grounds, row: Row) -> Caveat | None:
 
 
 def _strength_only(_: Grounds, row: Row) -> Caveat | None:
-    if not by_strength(row) or not row["ci_low"] <= 0 <= row["ci_high"]:
+    if not by_strength(row) or row["p_presence"] < SURE:
         return None
     return Caveat("Strength only: it is not shown to be in more documents of either set.", "strength only")
 
@@ -136,7 +134,9 @@ def _longer(grounds: Grounds, row: Row) -> Caveat | None:
     own, other = grounds.units if row["favours"] == grounds.result.names[0] else grounds.units[::-1]
     if own < LONGER * other or own == 0:
         return None
-    read = "read the adjusted difference" if "length" in grounds.terms else "no adjustment for that was possible"
+    read = "no adjustment for that was possible"
+    if "length" in grounds.terms:
+        read = "strength was judged at equal length too" if by_strength(row) else "read the adjusted difference"
     return Caveat(
         f"It favours the set with the longer documents ({own:.1f} against {other:.1f} units on average), and longer "
         f"ones show more of everything: {read}."
@@ -170,7 +170,7 @@ def _chosen(row: Row, members: Sequence[Row]) -> Caveat | None:
 
 
 def _disagree(grounds: Grounds, row: Row, members: Sequence[Row]) -> Caveat | None:
-    others = [m for m in members if m["p_value"] < _OPPOSED and m["delta"] * row["delta"] < 0]
+    others = [m for m in members if m["p_value"] < SURE and m["delta"] * row["delta"] < 0]
     together = row["any_a"] - row["any_b"]
     if not others and (by_strength(row) or together * row["difference"] >= 0):
         return None

@@ -16,8 +16,8 @@ from saelens_data.wording import count
 
 #: Characters of a document and of a prompt that an example shows.
 _PASSAGE_CHARS, _PROMPT_CHARS = 520, 280
-#: Where a difference in strength is clear enough to be shown beside one in presence.
-_CLEAR = 0.05
+#: p below which one look at one latent (presence, strength, a member by itself) is taken to show something.
+SURE = 0.05
 #: What a group of examples is there for.
 FOR, AGAINST = "evidence", "counter-examples"
 
@@ -137,7 +137,7 @@ def examples_of(result: DiffResult, rows: Sequence[Mapping[str, Any]], most: int
             first,
             second,
             by_strength(row),
-            row["auc"] is not None and row["p_strength"] < _CLEAR,
+            row["auc"] is not None and row["p_strength"] < SURE,
         )
         yield tuple(_of_pairs(case, result.pair_on, most) if result.pair_on is not None else _of_sets(case, most))
 
@@ -207,9 +207,7 @@ def _of_sets(case: _Case, most: int) -> Iterator[Group]:
     for s in sides:
         without = np.setdiff1d(np.arange(s.m.n_docs), s.by_row(case.column)[0])
         role = AGAINST if s is case.first else FOR
-        title = _title(
-            f"Not in {s.name}", len(without), count(s.m.n_docs, "document"), 1, "one in the middle of the set"
-        )
+        title = _title(f"Not in {s.name}", len(without), count(s.m.n_docs, "document"), 1, "one of them")
         yield _single(case, s, role, title, without[len(without) // 2 :][:1])
 
 

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from saelens_data import stats
 from saelens_data.adjust import adjusted, covariates, explain
-from saelens_data.comparison import Sets, Tests, joint_p
+from saelens_data.comparison import Looks, Sets, joint_p
 from saelens_data.errors import InputError
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
@@ -51,6 +51,8 @@ class TrendResult(Result):
     groups: Groups
     #: Column whose equal values make a cluster; None takes documents as independent.
     cluster_on: str | None
+    #: Number of each document's cluster.
+    cluster: np.ndarray | None
     #: Groups tested: the number that q is corrected for.
     n_tested: int
     #: Latents that no outcome could have made a finding, left out of the count.
@@ -82,13 +84,13 @@ class TrendResult(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class _Tested:
+class Tested:
     """All columns tested for a trend: latents, then groups of several."""
 
     presence: TrendTest
     #: Slope of the ranks as shares, 0 where a latent is not active.
     by_rank: np.ndarray
-    tests: Tests
+    looks: Looks
     p: np.ndarray
     group_p: np.ndarray
 
@@ -124,12 +126,11 @@ def trend(
     p = in_order(partition(m, by, notes, least=_LEAST_STEPS), order, notes)
     cluster = None if cluster_on is None else clusters(p.m, p.m.take_docs([]), cluster_on, ("the documents", ""))
     groups = group_latents((p.m,), decoder_of(p.m)) if group else alone(p.m.n_concepts)
-    found = _tested(p, groups, cluster, alpha)
+    found = tested(p, groups, cluster, alpha)
     frame = _table(p, groups, found, alpha)
     terms = _terms(p, adjust, notes)
     frame = _with_adjustment(p, frame, terms, cluster)
-    untested = int((~found.tests.tested[: groups.n_latents]).sum())
-    if untested:
+    if untested := int((~found.looks.tested[: groups.n_latents]).sum()):
         notes.append(f"Not tested: {count(untested, 'concept')} active in too few documents, or in none.")
     return TrendResult(
         frame=frame,
@@ -154,26 +155,28 @@ def trend(
         documents=p,
         groups=groups,
         cluster_on=cluster_on,
+        cluster=cluster,
         n_tested=frame.height,
         n_untestable=untested,
         alpha=alpha,
     )
 
 
-def _tested(p: Partition, groups: Groups, cluster: np.ndarray | None, alpha: float) -> _Tested:
+def tested(p: Partition, groups: Groups, cluster: np.ndarray | None, alpha: float) -> Tested:
+    """Every latent and group tested for a trend over the sets of `p` in their order."""
     X = Sets(p.m.X, p.m.X[:0]).extended(groups).x
     ranks = _rank_shares(X)
     presence = trend_test(_pattern(X), p.code, cluster)
     law = trend_law(ranks, p.code, cluster)
-    tests = Tests(presence.p_value, law.p_value(0.0), presence.least_p < alpha, law.least_p() < alpha)
+    looks = Looks.of(presence.p_value, law.p_value(0.0), (presence.least_p, law.least_p()), alpha)
     score = p.code - p.code.mean()
     slope = ranks.T @ (score / (score**2).sum())
-    pooled = tests.p_value()
-    return _Tested(presence, np.asarray(slope), tests, pooled, joint_p(pooled, groups, tests.tested))
+    pooled = looks.p_value()
+    return Tested(presence, np.asarray(slope), looks, pooled, joint_p(pooled, groups, looks.tested))
 
 
 def _pattern(X: csr_array) -> csr_array:
-    return csr_array((np.ones(X.nnz), X.indices, X.indptr), shape=X.shape)
+    return csr_array((np.ones(X.nnz, dtype=np.float32), X.indices, X.indptr), shape=X.shape)
 
 
 def _rank_shares(X: csr_array) -> csr_array:
@@ -181,12 +184,12 @@ def _rank_shares(X: csr_array) -> csr_array:
     return stats.rank_scores(stats.pooled_ranks(X)[0])
 
 
-def _table(p: Partition, groups: Groups, found: _Tested, alpha: float) -> pl.DataFrame:
+def _table(p: Partition, groups: Groups, found: Tested, alpha: float) -> pl.DataFrame:
     """One row for each group tested, findings first."""
-    tested = np.flatnonzero(~np.isnan(found.group_p))
+    chosen = np.flatnonzero(~np.isnan(found.group_p))
     members = [group[np.lexsort((group, found.p[group]))] for group in groups.members()]
-    lead = np.array([members[group][0] for group in tested], dtype=np.int64)
-    active, q = p.sums(), stats.benjamini_hochberg(found.group_p[tested])
+    lead = np.array([members[group][0] for group in chosen], dtype=np.int64)
+    active, q = p.sums(), stats.benjamini_hochberg(found.group_p[chosen])
     densities, delta = (active / p.sizes[:, None])[:, lead], _delta(p, found, active.sum(axis=0))[lead].round(12)
     latents = p.m.concepts["latent"]
     label = p.m.concepts["label"][lead] if "label" in p.m.concepts.columns else pl.Series([None] * len(lead))
@@ -195,17 +198,17 @@ def _table(p: Partition, groups: Groups, found: _Tested, alpha: float) -> pl.Dat
         {
             "latent": latents[lead],
             "label": label.cast(pl.String),
-            "members": pl.Series([latents[members[g]].to_list() for g in tested], dtype=pl.List(latents.dtype)),
+            "members": pl.Series([latents[members[g]].to_list() for g in chosen], dtype=pl.List(latents.dtype)),
             "first": densities[0],
             "last": densities[-1],
-            "slope": found.presence.slope[lead],
-            "slope_low": found.presence.low[lead],
-            "slope_high": found.presence.high[lead],
+            "slope": found.presence.slope[lead].round(12),
+            "slope_low": found.presence.low[lead].round(12),
+            "slope_high": found.presence.high[lead].round(12),
             "densities": pl.Series(densities.T.tolist(), dtype=pl.List(pl.Float64)),
             "delta": delta,
-            "p_presence": found.tests.presence[lead],
-            "p_rank": found.tests.by_rank[lead],
-            "p_value": found.group_p[tested],
+            "p_presence": found.looks.presence[lead],
+            "p_rank": found.looks.by_rank[lead],
+            "p_value": found.group_p[chosen],
             "q_value": q,
             "n": active.sum(axis=0)[lead].astype(np.int64),
             "favours": pl.Series(np.sign(delta)).replace_strict(ways, return_dtype=pl.String),
@@ -217,7 +220,7 @@ def _table(p: Partition, groups: Groups, found: _Tested, alpha: float) -> pl.Dat
     return frame.sort(~finding, first, second, "latent").with_row_index("rank", offset=1)
 
 
-def _delta(p: Partition, found: _Tested, active: np.ndarray) -> np.ndarray:
+def _delta(p: Partition, found: Tested, active: np.ndarray) -> np.ndarray:
     """Twice the slope of the ridits, [latents]: the mid-ranks over all documents as shares of them (Bross 1958).
 
     A document without the latent is below all with it. Between two steps this is Cliff's delta.

@@ -13,12 +13,13 @@ from keywords import keyword_matrix
 from scipy.sparse import csr_array
 from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
-from test_diff import matrix
+from test_diff import grouped, matrix, strong
 
+from saelens_data import stats
 from saelens_data.aa_check import aa_check
 from saelens_data.cli.main import cli
 from saelens_data.corpus import read_corpus
-from saelens_data.diff import diff
+from saelens_data.diff import DiffResult, diff
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Source
 from saelens_data.store import write_store
@@ -27,41 +28,71 @@ ALPHA = 0.4  # so that findings by chance are many
 
 
 def some_sets(seed: int, n_a: int = 41, n_b: int = 30) -> tuple[ConceptMatrix, ConceptMatrix]:
+    """30 latents with strengths, of which every fifth is a near-duplicate of the one before, and evidence."""
     rng = np.random.default_rng(seed)
-    density = rng.uniform(0, 0.6, 30)
-    return tuple(matrix(rng.random((n, 30)) < density, s, prompt=range(n)) for n, s in ((n_a, "a"), (n_b, "b")))
+    density = np.repeat(rng.uniform(0, 0.6, 6), 5) * rng.uniform(0.5, 1, 30)
+    sets = []
+    for n, name in ((n_a, "a"), (n_b, "b")):
+        values = strong(rng.random((n, 30)) < density, rng)
+        values[:, 4::5] = values[:, 3::5] * rng.lognormal(0, 0.2, (n, 6))
+        sets.append(grouped(values, name=name, prompt=range(n), text_id=np.arange(n) // 3))
+    return tuple(sets)
 
 
-def test_halves_are_judged_as_diff_judges():
+def judged(results: list[DiffResult], row: dict) -> None:
+    """`row` of the check says what diff said of every split."""
+    hits = sum(result.findings.height > 0 for result in results)
+    assert row["tested"] == sum(result.n_tested for result in results) // len(results)
+    assert row["with_findings"] == hits
+    assert 0 < hits < len(results)
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_halves_are_judged_as_diff_judges(group):
     a, b = some_sets(0)
     rng = np.random.default_rng(7)
-    check = aa_check(diff(a, b, alpha=ALPHA, names=("old", "new")), splits=60, seed=7)
+    check = aa_check(diff(a, b, alpha=ALPHA, group=group, names=("old", "new")), splits=40, seed=7)
     for m, row in zip((a, b), check.frame.iter_rows(named=True), strict=True):
         n = m.n_docs
         results = [
-            diff(m.take_docs(np.flatnonzero(in_a)), m.take_docs(np.flatnonzero(~in_a)), alpha=ALPHA)
-            for in_a in rng.permuted(np.tile(np.arange(n) < n // 2, (60, 1)), axis=1)
+            diff(*(m.take_docs(np.flatnonzero(half)) for half in (in_a, ~in_a)), alpha=ALPHA, group=group)
+            for in_a in rng.permuted(np.tile(np.arange(n) < n // 2, (40, 1)), axis=1)
         ]
+        judged(results, row)
         assert {result.n_tested for result in results} == {row["tested"]}
-        assert row["with_findings"] == sum(result.findings.height > 0 for result in results)
-        assert 0 < row["with_findings"] < 60
+        assert (row["tested"] < a.n_concepts - results[0].n_untestable) == group
     assert check.frame["set"].to_list() == ["old", "new"]
 
 
-def test_turned_pairs_are_judged_as_diff_judges():
+@pytest.mark.parametrize("group", [False, True])
+def test_turned_pairs_are_judged_as_diff_judges(group):
     a, b = some_sets(1, 40, 40)
     whole = ConceptMatrix.concat([a, b])
-    check = aa_check(diff(a, b, pair_on="prompt", alpha=ALPHA), splits=60, seed=3)
-    turns = np.random.default_rng(3).integers(0, 2, (60, 40))
-    results = [
-        diff(*(whole.take_docs(np.arange(40) + 40 * side) for side in (turn, 1 - turn)), pair_on="prompt", alpha=ALPHA)
-        for turn in turns
-    ]
+    options = {"pair_on": "prompt", "alpha": ALPHA, "group": group}
+    check = aa_check(diff(a, b, **options), splits=40, seed=3)
+    turns = np.random.default_rng(3).integers(0, 2, (40, 40))
+    results = [diff(*(whole.take_docs(np.arange(40) + 40 * side) for side in (t, 1 - t)), **options) for t in turns]
     (row,) = check.frame.iter_rows(named=True)
+    judged(results, row)
     assert {result.n_tested for result in results} == {row["tested"]}
-    assert row["with_findings"] == sum(result.findings.height > 0 for result in results)
-    assert 0 < row["with_findings"] < 60
     assert row["set"] == "A and B"
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("column", ["prompt", "text_id"])
+def test_moved_clusters_are_judged_as_diff_judges(column, group):
+    a, b = some_sets(2, 42, 33)
+    if column == "text_id":  # clusters of one set each
+        b = b.with_docs(b.docs.with_columns(pl.col("text_id") + 100))
+    whole, options = ConceptMatrix.concat([a, b]), {"cluster_on": column, "alpha": ALPHA, "group": group}
+    result = diff(a, b, **options)
+    check = aa_check(result, splits=25, seed=4)
+    rng, in_a = np.random.default_rng(4), np.arange(75) < 42
+    sides = [stats.relabel(result.cluster, in_a, rng) for _ in range(25)]
+    results = [diff(*(whole.take_docs(np.flatnonzero(half)) for half in (side, ~side)), **options) for side in sides]
+    (row,) = check.frame.iter_rows(named=True)
+    judged(results, row)
+    assert check.notes[0].startswith(f"A/A check: {row['with_findings']} of 25 random exchanges of clusters between")
 
 
 def test_counting_in_blocks_draws_the_same_halves(monkeypatch):

@@ -120,7 +120,9 @@ def assert_group_p(c: Comparison) -> None:
 # --- independent sets
 
 
-@pytest.mark.parametrize(("seed", "n_a", "n_b", "levels"), [(0, 40, 55, 0), (1, 23, 80, 0), (2, 60, 60, 6), (3, 7, 9, 0)])
+@pytest.mark.parametrize(
+    ("seed", "n_a", "n_b", "levels"), [(0, 40, 55, 0), (1, 23, 80, 0), (2, 60, 60, 6), (3, 7, 9, 0)]
+)
 def test_every_column_of_independent_sets_equals_scipy(seed, n_a, n_b, levels):
     a, b = two(seed, n_a, n_b, levels=levels)
     c = compare(sets(a, b), PARTITION, ALPHA)
@@ -216,6 +218,17 @@ def test_every_column_of_clusters_equals_the_cluster_kernels(design):
     assert_group_p(c)
     for j in range(stacked.shape[1]):
         assert c.delta[j] == pytest.approx(delta_by_hand(stacked[in_a, j], stacked[~in_a, j], paired=False), abs=1e-12)
+
+
+def test_intervals_of_clusters_stay_within_what_a_difference_can_be():
+    a, b = np.ones((7, 1), np.float32), np.zeros((7, 1), np.float32)
+    a[:2] = 0
+    b[:2] = 1
+    cluster = np.array([0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5, 5])
+    raw = stats.cluster_test(csr_array(np.concatenate([a, b]).astype(np.float64)), np.arange(14) < 7, cluster)
+    assert raw.high[0] > 1
+    assert compare(sets(a, b, cluster=cluster), alone(1), ALPHA).high[0] == 1
+    assert compare(sets(b, a, cluster=cluster), alone(1), ALPHA).low[0] == -1
 
 
 # --- one p from two looks, one from many latents

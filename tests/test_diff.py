@@ -122,6 +122,17 @@ def test_order_is_findings_by_size_then_the_rest_by_p():
     assert frame["favours"].to_list() == ["A"] * 6 + [None, None]
 
 
+def test_size_ranks_findings_and_p_the_rest():
+    # of 0 and 1 the larger difference has the larger p; so it is with 2 and 3, which are no findings
+    frame = diff(of_counts([180, 60, 150, 9], 300, "a"), of_counts([120, 12, 140, 2], 300, "b")).frame
+    p = dict(zip(frame["latent"], frame["p_value"], strict=True))
+    size = dict(zip(frame["latent"], frame["delta"].abs(), strict=True))
+    assert (size[0] > size[1], p[0] > p[1]) == (True, True)
+    assert (size[2] > size[3], p[2] > p[3]) == (True, True)
+    assert frame["latent"].to_list() == [0, 1, 3, 2]
+    assert frame["finding"].to_list() == [True, True, False, False]
+
+
 def test_latents_that_no_outcome_could_make_a_finding_are_not_counted():
     rng = np.random.default_rng(5)
     density = rng.uniform(0, 0.2, 120)
@@ -414,7 +425,11 @@ def test_documents_of_one_cluster_are_compared_by_value():
     dense[0][:, 2] += rng.random(120) < 0.3
     sets = [matrix(x, prompt=np.repeat(np.arange(40), 3)) for x in dense]
     result = diff(*sets, cluster_on="prompt", names=("new", "old"))
-    both, in_a, cluster = csr_array(np.concatenate(dense)), np.arange(240) < 120, np.tile(np.repeat(np.arange(40), 3), 2)
+    both, in_a, cluster = (
+        csr_array(np.concatenate(dense)),
+        np.arange(240) < 120,
+        np.tile(np.repeat(np.arange(40), 3), 2),
+    )
     pattern = csr_array((np.ones(both.nnz), both.indices, both.indptr), shape=both.shape)
     test, frame = stats.cluster_test(pattern, in_a, cluster), result.frame.sort("latent")
     np.testing.assert_allclose(frame["p_presence"], test.p_value, rtol=1e-12)
@@ -447,7 +462,9 @@ def test_pairs_as_clusters_are_compared_as_pairs():
     rng = np.random.default_rng(14)
     active = rng.random((2, 90, 10)) < rng.uniform(0.2, 0.8, 10)
     sets = [matrix(x, prompt=range(90)) for x in active]
-    pairs, clustered = (diff(*sets, **on).frame.sort("latent") for on in ({"pair_on": "prompt"}, {"cluster_on": "prompt"}))
+    pairs, clustered = (
+        diff(*sets, **on).frame.sort("latent") for on in ({"pair_on": "prompt"}, {"cluster_on": "prompt"})
+    )
     np.testing.assert_allclose(clustered["p_presence"], pairs["p_presence"], rtol=1e-9)
 
 
@@ -494,7 +511,6 @@ def test_doubled_texts_are_explained_by_length_and_what_was_planted_is_not():
     assert line(result, 5)["explained_by"] is None
     assert not line(result, 5)["undecided"]
     others = found.filter(pl.col("latent") != 5)["explained_by"]
-    print(others.value_counts(), found["undecided"].sum())
     assert set(others) <= {"length", None}
     assert (others == "length").sum() > 0.8 * len(others)
     explained = found["explained_by"].drop_nulls().len()
@@ -510,6 +526,51 @@ def test_doubled_texts_are_explained_by_length_and_what_was_planted_is_not():
         assert left == pytest.approx((fit.params[0], *fit.conf_int()[0]), abs=1e-9)
     rest = result.frame.filter(~pl.col("finding"))
     assert rest.select("adjusted_difference", "explained_by", "undecided").null_count().row(0) == (rest.height,) * 3
+
+
+@pytest.mark.parametrize("how", ["pair_on", "cluster_on"])
+def test_pairs_and_clusters_are_adjusted_by_value(how):
+    rng = np.random.default_rng(42)
+    short, long = rng.poisson(rng.gamma(3, 4, 240)) + 1, rng.poisson(rng.gamma(3, 6, 240)) + 1
+    a, b = of_length(short, 1), of_length(long, 2)
+    a[:, 5] |= rng.random(240) < 0.4
+    prompt = np.arange(240) // (1 if how == "pair_on" else 3)
+    sets = [matrix(x, n_units=n, prompt=prompt) for x, n in ((a, short), (b, long))]
+    result = diff(*sets, **{how: "prompt"})
+    line_of = bent_line(np.log1p(np.concatenate([short, long])))
+    found = result.findings
+    assert found.height >= 5
+    for row in found.iter_rows(named=True):
+        x, y = a[:, row["latent"]].astype(float), b[:, row["latent"]].astype(float)
+        if how == "pair_on":
+            design = np.column_stack([np.ones(240), line_of[:240] - line_of[240:]])
+            fit = sm.OLS(x - y, design).fit(cov_type="HC3", use_t=True)
+        else:
+            design = np.column_stack([np.arange(480) < 240, np.ones(480), line_of]).astype(float)
+            groups = np.tile(prompt, 2)
+            fit = sm.OLS(np.concatenate([x, y]), design).fit(
+                cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
+            )
+        left = row["adjusted_difference"], row["adjusted_low"], row["adjusted_high"]
+        assert left == pytest.approx((fit.params[0], *fit.conf_int()[0]), abs=1e-9)
+        others = [value for value in (row["explained_by"], row["undecided"]) if value]
+        assert others in ([], ["length"], [True])
+    assert line(result, 5)["explained_by"] is None
+
+
+def test_a_difference_in_strength_is_explained_by_length_too():
+    rng = np.random.default_rng(43)
+    units = [np.round(rng.lognormal(mean, 0.6, 400)).astype(int) + 1 for mean in (2.0, 2.7)]
+    # always active: the strongest of as many units as the document has; latent 1 is truly stronger in A
+    sets = [
+        matrix(np.column_stack([[rng.random(n).max() for n in length], rng.random(400) + shift]), n_units=length)
+        for length, shift in zip(units, (0.4, 0.1), strict=True)
+    ]
+    result = diff(*sets)
+    assert set(result.findings["latent"]) == {0, 1}
+    assert (line(result, 0)["favours"], line(result, 1)["favours"]) == ("B", "A")
+    assert (line(result, 0)["explained_by"], line(result, 1)["explained_by"]) == ("length", None)
+    assert not line(result, 0)["undecided"]
 
 
 def test_what_another_column_explains_is_said_on_request():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
+from scipy.stats import false_discovery_control
 
 from saelens_data import grouping
+from saelens_data.comparison import Sets, compare
+from saelens_data.diff import diff
 from saelens_data.grouping import Groups, alone, group_latents
 from saelens_data.matrix import ConceptMatrix, Evidence, Source, Units
 
@@ -83,7 +88,7 @@ def test_groups_equal_those_of_a_loop(seed):
     units = reading(seed)
     found = partition(group_latents([read(units[:50]), read(units[50:])]))
     assert found == expected_partition(leaders_by_loop(units))
-    assert 1 < max(len(group) for group in found)
+    assert max(len(group) for group in found) > 1
     rng = np.random.default_rng(seed)
     decoder = rng.normal(size=(18, 4)).astype(np.float32)
     decoder /= np.linalg.norm(decoder, axis=1, keepdims=True)
@@ -113,6 +118,15 @@ def test_a_latent_joins_a_leader_and_no_member():
     assert phi[1, 2] > grouping.SAME
     assert phi[0, 2] < grouping.ALIKE
     assert partition(group_latents([read(units)])) == {frozenset([0, 1]), frozenset([2])}
+
+
+def test_of_two_leaders_the_more_similar_is_joined():
+    units = np.zeros((600, 1, 4))
+    units[:60, 0, 0] = units[100:160, 0, 2] = 1  # two leaders, as frequent
+    units[35:60, 0, 3] = units[100:135, 0, 3] = 1  # 25 units of the one, 35 of the other
+    units[30:60, 0, 1] = units[100:124, 0, 1] = 1  # 30 and 24
+    assert np.corrcoef(units[:, 0].T)[3, 0] > grouping.SAME
+    assert partition(group_latents([read(units)])) == {frozenset([2, 3]), frozenset([0, 1])}
 
 
 def test_thresholds_belong_to_the_group(monkeypatch):
@@ -191,3 +205,84 @@ def test_the_columns_of_groups_equal_dense_sums(scale):
     assert (found.toarray()[:, 6] > 0).tolist() == dense[:, [1, 4]].any(axis=1).tolist()
     X = csr_array(dense)
     assert alone(6).extended(X, scale) is X
+
+
+# --- groups in diff
+
+
+def planted(seed: int = 0, n: int = 150) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets [n, 3, 24]; latents 0, 5 and 9 read one habit of A, 1 and 6 one of B, from partly other documents."""
+    rng = np.random.default_rng(seed)
+    sets = []
+    for of_a, of_b in ((0.5, 0.15), (0.1, 0.4)):
+        units = rng.gamma(3, 0.2, (n, 3, 24)) * (rng.random((n, 3, 24)) < 0.08)
+        for latents, share in (((0, 5, 9), of_a), ((1, 6), of_b)):
+            shown, at = rng.random(n) < share, rng.integers(0, 3, n)
+            for latent in latents:
+                units[:, :, latent] = 0
+                rows = np.flatnonzero(shown & (rng.random(n) < 0.85))
+                units[rows, at[rows], latent] = 0.1 + rng.gamma(3, 0.2, len(rows))
+        sets.append(units.astype(np.float32))
+    return tuple(sets)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_near_duplicates_that_differ_are_one_finding(paired):
+    dense = planted()
+    a, b = (read(units, prompt=range(150)) for units in dense)
+    result = diff(a, b, pair_on="prompt" if paired else None)
+    split = diff(a, b, pair_on="prompt" if paired else None, group=False)
+    assert {frozenset(members) for members in result.findings["members"]} == {frozenset([0, 5, 9]), frozenset([1, 6])}
+    assert set(split.findings["latent"]) == {0, 1, 5, 6, 9}
+    assert split.frame["members"].to_list() == [[latent] for latent in split.frame["latent"]]
+    assert result.n_tested == split.n_tested - 3
+
+    X, Y = (units.max(axis=1) for units in dense)
+    c = compare(Sets(a.X, b.X, paired), result.groups, 0.05)
+    alone_p = dict(zip(split.frame["latent"], split.frame["p_value"], strict=True))
+    for row in result.frame.iter_rows(named=True):
+        members = row["members"]
+        assert row["latent"] == members[0]
+        assert members == sorted(members, key=lambda j: (alone_p[j], j))
+        assert row["any_a"] == pytest.approx((X[:, members] > 0).any(axis=1).mean())
+        assert row["any_b"] == pytest.approx((Y[:, members] > 0).any(axis=1).mean())
+        own = split.frame.row(by_predicate=pl.col("latent") == row["latent"], named=True)
+        for name in ("density_a", "difference", "ci_low", "auc", "delta", "p_presence", "p_rank", "n_a", "favours"):
+            assert row[name] == own[name]
+        columns = np.flatnonzero(result.groups.of == result.groups.of[members[0]])
+        p = [c.p[j] for j in columns if c.tests.tested[j]]
+        assert row["p_value"] == pytest.approx(false_discovery_control(p).min(), rel=1e-12)
+    q = false_discovery_control(result.frame["p_value"])
+    np.testing.assert_allclose(result.frame["q_value"], q, rtol=1e-12)
+    assert result.latents.height == sum(map(len, result.frame["members"]))
+    latents = dict(zip(result.latents["latent"], result.latents["group"], strict=True))
+    assert len({latents[j] for j in (0, 5, 9)}) == 1
+
+
+def test_a_group_is_found_where_no_member_is_by_itself():
+    # 12 latents, each active in a quarter of the documents that hold the habit: together they are its whole density.
+    rng = np.random.default_rng(3)
+    dense = []
+    for n_shown in (48, 16):
+        units = np.zeros((90, 1, 12))
+        shown = np.arange(n_shown)
+        units[shown, 0] = (shown[:, None] % 4 == np.arange(12) % 4) * (0.1 + rng.gamma(3, 0.2, (n_shown, 12)))
+        dense.append(units)
+    groups = Groups(np.zeros(13, dtype=np.int64), 1, 12)
+    c = compare(Sets(*(csr_array(units[:, 0].astype(np.float32)) for units in dense)), groups, 0.05)
+    assert c.p[:12].min() > 0.05
+    assert c.p[12] < 1e-4
+    assert c.group_p[0] == pytest.approx(false_discovery_control(c.p).min(), rel=1e-12)
+
+
+def test_members_are_saved_in_every_format(tmp_path):
+    a, b = (read(units) for units in planted())
+    result = diff(a, b, holdout=0.4)
+    members = result.frame["members"].to_list()
+    assert max(map(len, members)) == 3
+    as_text = pl.read_csv(result.save(tmp_path / "r.csv"), schema_overrides={"members": pl.String})["members"]
+    assert [[int(j) for j in text.split()] for text in as_text] == members
+    assert json.loads(result.save(tmp_path / "r.json").read_text())["rows"][0]["members"] == members[0]
+    lines = result.save(tmp_path / "r.jsonl").read_text().splitlines()
+    assert [json.loads(line)["members"] for line in lines] == members
+    assert pl.read_parquet(result.save(tmp_path / "r.parquet")).equals(result.frame)

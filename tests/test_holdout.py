@@ -22,10 +22,9 @@ CONFIRM = ["confirmed", "confirm_difference", "confirm_low", "confirm_high", "co
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(6, 80), st.integers(6, 80), st.sampled_from([0.2, 0.5, 0.7]), st.integers(0, 99), st.integers(1, 3)
+    st.integers(30, 90), st.integers(30, 90), st.sampled_from([0.2, 0.5, 0.7]), st.integers(0, 99), st.integers(1, 3)
 )
 def test_every_document_is_in_one_part_and_shares_are_kept(n_a, n_b, share, seed, kind):
-    rng = np.random.default_rng(seed)
     paired, n_b = kind == 1, n_a if kind == 1 else n_b
     cluster = np.tile(np.arange(-(-(n_a + n_b) // 2)), 2)[: n_a + n_b] if kind == 2 else None
     kept, held = split(n_a, n_b, cluster, paired=paired, share=share, seed=seed)
@@ -44,7 +43,6 @@ def test_every_document_is_in_one_part_and_shares_are_kept(n_a, n_b, share, seed
     assert again.rows_a.tolist() == kept.rows_a.tolist()
     other_seed = [split(60, 60, None, paired=False, share=0.5, seed=s)[0].rows_a.tolist() for s in (seed, seed + 1)]
     assert other_seed[0] != other_seed[1]
-    assert rng is not None
 
 
 def test_parts_that_would_be_empty_are_refused():
@@ -92,7 +90,9 @@ def test_findings_are_those_of_one_part_and_are_confirmed_by_the_other(how):
     for row, value in zip(found.iter_rows(named=True), q, strict=True):
         other = again.frame.row(by_predicate=pl.col("latent") == row["latent"], named=True)
         assert row["confirm_difference"] == pytest.approx(other["difference"], abs=1e-12)
-        assert (row["confirm_low"], row["confirm_high"]) == pytest.approx((other["ci_low"], other["ci_high"]), abs=1e-12)
+        assert (row["confirm_low"], row["confirm_high"]) == pytest.approx(
+            (other["ci_low"], other["ci_high"]), abs=1e-12
+        )
         assert row["confirm_q"] == pytest.approx(value, rel=1e-9)
         assert row["confirmed"] == (value < 0.05 and other["favours"] == row["favours"])
     assert found.filter(pl.col("latent") == 0)["confirmed"].to_list() == [True]

@@ -23,7 +23,7 @@ LAYERS = [
     {"results", "wording"},
     {"evidence", "training"},
     {"pairing", "grouping", "comparison", "adjust", "findings", "holdout", "diff", "aa_check", "gate"},
-    {"page", "report"},
+    {"page", "report", "report_caveats", "report_charts", "report_examples", "report_findings"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -7,15 +7,14 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from keywords import keyword_matrix
+from pages import GROUPED, PROMPTS, WORDS, Page, answers, of_groups, stronger, with_
 
 from saelens_data import stats
 from saelens_data.diff import DiffResult, diff
@@ -23,19 +22,8 @@ from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.page import visible
 from saelens_data.report import diff_html, write_diff_report
-from saelens_data.report_caveats import Grounds, caveats
 from saelens_data.report_findings import shown_findings
 from saelens_data.wording import count, difference_in_points, p_in_words, points, share, short_names
-
-VOID = {"meta", "link", "input", "rect", "line", "circle"}
-PROMPTS = [f"What of number {i}?" for i in range(20)]
-WORDS = {5: "tea", 9: "coffee", 12: "milk"}
-#: "cup" is only ever said with "tea".
-GROUPED = {5: "tea", 6: "cup", 9: "coffee"}
-
-
-def answers(words: list[str], filler: str = "Some more words stand here.") -> list[str]:
-    return [f"{filler} Here is number {i}: {word} comes last." for i, word in enumerate(words)]
 
 
 def set_of(words: list[str], **columns: list[object]) -> ConceptMatrix:
@@ -46,64 +34,14 @@ A = set_of(["tea"] * 15 + ["milk"] * 5)
 B = set_of(["coffee"] * 12 + ["milk"] * 6 + ["tea"] * 2)
 
 
-def stronger(more: str, fewer: str, pair_on: str | None = None) -> DiffResult:
-    """All documents name tea; 18 of 20 of the set `old` more often."""
-    old = keyword_matrix(answers([more] * 18 + [fewer] * 2), {5: "tea"}, prompt=PROMPTS)
-    new = keyword_matrix(answers([fewer] * 18 + [more] * 2), {5: "tea"}, prompt=PROMPTS)
-    return diff(old, new, pair_on=pair_on, names=("old", "new"))
-
-
-def with_(result: DiffResult, **columns: object) -> DiffResult:
-    """The same with these values in all rows."""
-    types = {"explained_by": pl.String, "undecided": pl.Boolean, "confirmed": pl.Boolean, "label": pl.String}
-    values = [pl.lit(value, types.get(name, pl.Float64)).alias(name) for name, value in columns.items()]
-    return replace(result, frame=result.frame.with_columns(values))
-
-
-class Page(HTMLParser):
-    """Elements of a page, checked to be balanced: (tag, attributes, the text inside)."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
-        self._open: list[int] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs), []))
-        if tag not in VOID:
-            self._open.append(len(self.elements) - 1)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs), []))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.elements[self._open.pop()][0] == tag
-
-    def handle_data(self, data: str) -> None:
-        for index in self._open:
-            self.elements[index][2].append(data)
-
-    def texts(self, tag: str, class_: str | None = None) -> list[str]:
-        return [
-            " ".join("".join(text).split())
-            for name, attributes, text in self.elements
-            if name == tag and (class_ is None or class_ in (attributes.get("class") or "").split())
-        ]
+@pytest.fixture(scope="module")
+def grouped() -> DiffResult:
+    return of_groups()
 
 
 @pytest.fixture(scope="module")
 def paired() -> DiffResult:
     return diff(A, B, pair_on="prompt", names=("old", "new"))
-
-
-@pytest.fixture(scope="module")
-def grouped() -> DiffResult:
-    a = keyword_matrix(answers(["tea and a cup"] * 15 + ["milk"] * 5), GROUPED, prompt=PROMPTS)
-    b = keyword_matrix(answers(["coffee"] * 12 + ["milk"] * 6 + ["tea"] * 2), GROUPED, prompt=PROMPTS)
-    return diff(a, b, pair_on="prompt", names=("old", "new"))
 
 
 def test_the_summary_is_in_plain_words(paired: DiffResult) -> None:
@@ -164,7 +102,7 @@ def test_charts_are_drawn_to_scale(paired: DiffResult) -> None:
     first = shown.findings[0]
     assert [bar.width for bar in first.bars] == pytest.approx([75, 10])
     assert [(bar.low, bar.high) for bar in first.bars] == [
-        pytest.approx((100 * l, 100 * h)) for l, h in zip(low, high, strict=True)
+        pytest.approx((100 * least, 100 * most)) for least, most in zip(low, high, strict=True)
     ]
     raw, adjusted = first.effects
     keys = ("ci_low", "ci_high", "difference")
@@ -212,7 +150,7 @@ def test_strength_in_the_second_set_and_independent_sets() -> None:
     page = Page(diff_html(result, examples=2))
     assert result.frame["auc"][0] < 0.5
     assert (
-        f"new’s is the stronger in {share(1 - result.frame['auc'][0])} of two documents"
+        f"new’s is the stronger in {share(1 - result.frame['auc'][0])} of comparisons of two documents"
         in page.texts("table", "measures")[0]
     )
     assert page.texts("span", "latent") == [
@@ -288,156 +226,34 @@ def test_members_stand_in_a_table_with_their_own_numbers(grouped: DiffResult) ->
     assert "with any" not in page.texts("dl", "facts")[1]
 
 
-def test_a_document_with_another_member_says_so(grouped: DiffResult) -> None:
-    page = Page(diff_html(replace(grouped, pair_on=None), examples=2))
-    both = [text for text in page.texts("figure", "document") if "latent 5 is" in text]
-    assert both == []
-    a, b = grouped.b, grouped.a  # the members the other way round: the leader is silent where tea alone is said
-    page = Page(diff_html(replace(grouped, a=a, b=b, names=("new", "old"), pair_on=None), examples=40))
-    texts = [text for text in page.texts("figcaption") if "latent 5 is" in text]
-    assert texts == ["new d18 not active, but latent 5 is: 1.00"] or texts == []
-
-
-# Caveats
-
-
-def said(result: DiffResult, row: int = 0) -> list[str]:
-    """What is to be weighed about a finding."""
-    shown = shown_findings(result, findings=50, examples=0)
-    return [caveat.text for caveat in shown.findings[row].caveats]
-
-
-CAVEATS = {
-    "explained": "Explained by",
-    "undecided": "It may or may not be explained",
-    "confirmed": "Confirmed in",
-    "unconfirmed": "Not confirmed in",
-    "strength": "Strength only",
-    "few": "It rests on few documents",
-    "longer": "It favours the set with the longer documents",
-    "everywhere": "It is nearly everywhere",
-    "guess": "Its label is a guess",
-    "unlabelled": "It has no label",
-    "chosen": "The numbers are those of latent",
-    "disagree": "Its latents do not agree",
-}
-
-
-def kinds(result: DiffResult, row: int = 0) -> set[str]:
-    texts = said(result, row)
-    found = {kind for kind, start in CAVEATS.items() for text in texts if text.startswith(start)}
-    assert len(found) == len(texts)
-    return found
-
-
-def many(a: Sequence[str], b: Sequence[str], **options: object) -> DiffResult:
-    """Sets of 100 documents that repeat these words."""
-    sets = (
-        keyword_matrix(answers([words[i % len(words)] for i in range(100)]), WORDS, ["hot tea", "x", "y"])
-        for words in (a, b)
-    )
-    return diff(*sets, names=("old", "new"), **options)
-
-
-PLAIN = many(["tea", "tea", "milk", "x"], ["tea", "milk", "x", "x"])
-
-
-def test_a_finding_without_doubts_has_no_caveat() -> None:
-    assert kinds(PLAIN) == set()
-    page = Page(diff_html(PLAIN))
-    assert "To weigh" not in page.texts("h3")
-    assert page.texts("span", "flag") == []
-
-
-@pytest.mark.parametrize(
-    ("columns", "kind", "text", "flag"),
-    [
-        ({"explained_by": "length"}, "explained", "Explained by length: documents of equal length need not differ, and less than half of the difference would be left.", "explained by length"),
-        ({"undecided": True}, "undecided", "It may or may not be explained by length: at equal length nothing need be left, but there are too few documents to show that.", "may be length"),
-        ({"confirmed": True, "confirm_difference": 0.2, "confirm_low": 0.1, "confirm_high": 0.3, "confirm_q": 0.001}, "confirmed", "Confirmed in documents held out: the difference there is 20 points (10 to 30); q, of presence and strength, 1.0 × 10⁻³.", "confirmed"),
-        ({"confirmed": False, "confirm_difference": -0.02, "confirm_low": -0.1, "confirm_high": 0.06, "confirm_q": 0.8}, "unconfirmed", "Not confirmed in documents held out: the difference there is −2.0 points (−10.0 to 6.0); q, of presence and strength, 0.80.", "not confirmed"),
-        ({"label": None}, "unlabelled", "It has no label: read the examples.", None),
-    ],
-)  # fmt: skip
-def test_caveats_of_columns(columns: dict[str, object], kind: str, text: str, flag: str | None) -> None:
-    result = with_(PLAIN, **columns)
-    assert kinds(result) == {kind}
-    assert said(result) == [text]
+def test_many_members_and_long_labels_are_cut() -> None:
+    words = {i: f"w{i:02d}" for i in range(15)}
+    labels = [f"{word} " + "long " * 100 for word in words.values()]
+    sets = (keyword_matrix(answers([say] * 20), words, labels) for say in (" ".join(words.values()), "x"))
+    result = diff(*sets)
+    assert result.frame["members"].list.len().to_list() == [15]
     page = Page(diff_html(result))
-    assert page.texts("li")[-1] == text
-    assert page.texts("span", "flag") == ([flag] if flag else [])
+    assert page.texts("caption")[1] == "15 latents read nearly the same words; the 12 with the smallest p"
+    assert page.texts("span", "latent")[0].startswith("latent 0 and 14 like it")
+    assert len(page.texts("td", "labels")) == 12
+    assert {len(label) for label in [*page.texts("td", "labels"), *page.texts("span", "label")]} <= {160, 161}
 
 
-def test_false_and_null_are_no_caveats() -> None:
-    assert kinds(with_(PLAIN, explained_by=None, undecided=False, confirmed=None)) == set()
-
-
-def test_few_documents() -> None:
-    words = (["tea"] * 12 + ["x"] * 88, ["x"] * 100)
-    assert said(many(*words)) == ["It rests on few documents: 12 documents of both sets with it."]
-    assert said(many(*words, pair_on="doc_id")) == ["It rests on few documents: 12 pairs in which one alone has it."]
-    rare = many(["tea"] * 100, ["tea"] * 85 + ["x"] * 15)
-    assert said(rare)[0] == "It rests on few documents: 15 documents of both sets without it."
-    assert kinds(many(["tea"] * 20 + ["x"] * 80, ["x"] * 100)) == set()
-    assert kinds(stronger("tea tea tea", "tea", "prompt")) == {"strength", "everywhere"}
-
-
-def test_nearly_everywhere() -> None:
-    common = many(["tea"], ["tea"] * 80 + ["x"] * 20)
-    assert said(common) == ["It is nearly everywhere: in 80% of either set's documents or more."]
-    assert kinds(many(["tea"], ["tea"] * 79 + ["x"] * 21)) == set()
-
-
-def test_the_favoured_set_is_longer() -> None:
-    def lengthened(result: DiffResult, a: int, b: int) -> DiffResult:
-        sets = (m.docs.with_columns(n_units=pl.lit(n)) for m, n in ((result.a, a), (result.b, b)))
-        docs_a, docs_b = sets
-        return replace(result, a=replace(result.a, docs=docs_a), b=replace(result.b, docs=docs_b))
-
-    assert PLAIN.frame["favours"][0] == "old"
-    assert said(lengthened(PLAIN, 22, 20)) == [
-        "It favours the set with the longer documents (22.0 against 20.0 units on average), and longer ones show more of "
-        "everything: read the adjusted difference."
-    ]
-    assert kinds(lengthened(PLAIN, 21, 20)) == set()
-    assert kinds(lengthened(PLAIN, 20, 22)) == set()
-    unadjusted = replace(PLAIN, parameters={**PLAIN.parameters, "adjusted_for": []})
-    assert said(lengthened(unadjusted, 22, 20))[0].endswith("no adjustment for that was possible.")
-
-
-def test_the_label_is_a_guess() -> None:
-    def scored(score: float | None) -> DiffResult:
-        concepts = PLAIN.a.concepts.with_columns(score=pl.lit(score, pl.Float64))
-        return replace(PLAIN, a=replace(PLAIN.a, concepts=concepts))
-
-    assert said(scored(0.25)) == ["Its label is a guess (it scores 0.25 of 1): read the examples, not the label."]
-    assert kinds(scored(0.5)) == kinds(scored(None)) == set()
-
-
-def test_members_that_disagree(grouped: DiffResult) -> None:
-    assert kinds(grouped) == {"chosen", "few"}
-    assert said(grouped)[-1].startswith(
-        "The numbers are those of latent 6, chosen among 2 near-duplicates for its small p"
+def test_a_document_with_another_member_says_so(grouped: DiffResult) -> None:
+    page = Page(diff_html(grouped))
+    captions = page.texts("figcaption")
+    assert not any("latent 5" in caption for caption in captions)
+    sets = (
+        keyword_matrix(answers(words), GROUPED)
+        for words in (["tea and a cup"] * 14 + ["milk"], ["milk"] * 7 + ["tea"] + ["milk"] * 7)
     )
-    against = grouped.frame.with_columns(any_a=pl.lit(0.3), any_b=pl.lit(0.4))
-    assert said(replace(grouped, frame=against))[-1] == (
-        "Its latents do not agree: one or another is in 30% of old and 40% of new."
+    page = Page(diff_html(diff(*sets), examples=2))
+    document = next(text for text in page.texts("figure", "document") if "latent 5" in text)
+    assert document == (
+        "B d7 not active, but latent 5 is: 1.00 Some more words stand here. Here is number 7: tea comes last."
     )
-    turned = pl.when(pl.col("latent") == 5).then(-pl.col("delta")).otherwise("delta")
-    latents = grouped.latents.with_columns(delta=turned)
-    assert said(replace(grouped, latents=latents))[-1] == (
-        "Its latents do not agree: one or another is in 75% of old and 10% of new; latent 5 by itself favours the other set."
-    )
-    weak = latents.with_columns(p_value=pl.when(pl.col("latent") == 5).then(0.05).otherwise("p_value"))
-    assert kinds(replace(grouped, latents=weak)) == {"chosen", "few"}
-
-
-def test_caveats_of_strength_name_strength() -> None:
-    result = with_(stronger("tea tea tea", "tea"), explained_by="length")
-    rows = result.frame.row(0, named=True)
-    first = caveats(Grounds.of(result), rows, [rows])[0]
-    assert (first.flag, first.tone) == ("explained by length", "doubt")
-    assert first.text.endswith("less than half of the strength would be left.")
+    marks = [(a, text) for tag, a, text in page.elements if tag == "mark" and a.get("class")]
+    assert [("".join(text), a["class"]) for a, text in marks] == [("Here is number 7: tea comes last.", "member")]
 
 
 # The whole page
@@ -505,15 +321,19 @@ def test_the_overview_marks_each_finding_in_rank_order() -> None:
     b = keyword_matrix(["Nothing of the kind."] * 20, words)
     result = with_(diff(a, b), undecided=True)
     shown = shown_findings(result, findings=5, examples=0)
-    assert [mark.x for mark in shown.marks] == pytest.approx([10, 30, 50, 70, 90])
-    assert [mark.id for mark in shown.marks] == [f"latent-{n}" for n in result.frame["latent"].head(5)]
-    assert shown.marks[0].title.startswith("1. word00: 100 points more in A (")
-    assert all(mark.doubtful for mark in shown.marks)
+    assert [place[0] for _, place in shown.overview.marks] == pytest.approx([10, 30, 50, 70, 90])
+    assert [mark.id for mark, _ in shown.overview.marks] == [f"latent-{n}" for n in result.frame["latent"].head(5)]
+    assert shown.overview.marks[0][0].title.startswith("1. word00: 100 points more in A (")
+    assert [place[3] for _, place in shown.overview.marks] == pytest.approx([6] * 5)
+    assert shown.overview.zero == pytest.approx(126)
+    low = result.frame["ci_low"][0]
+    assert shown.overview.marks[0][1][1] == pytest.approx(6 + 120 * (1 - low))
+    assert all(mark.doubtful for mark, _ in shown.overview.marks)
     page = Page(diff_html(result))
     links = [a["href"] for tag, a, _ in page.elements if tag == "a" and a.get("class")]
     assert links == [f"#latent-{n}" for n in result.frame["latent"]]
     assert {a["id"] for tag, a, _ in page.elements if tag == "article"} == {link[1:] for link in links}
-    assert len(shown_findings(result, findings=3, examples=0).marks) == 0
+    assert shown_findings(result, findings=3, examples=0).overview is None
     assert shown_findings(result, findings=5, examples=0, prefix="x-").findings[0].id == "x-latent-0"
 
 
@@ -636,10 +456,10 @@ def test_fifty_findings_over_documents_of_a_million_characters_stay_light(tmp_pa
 @pytest.mark.parametrize("text", ["長い文章はここにあります。", "<<<<<&&&&&", "\u202e\x00\x01\x02"])
 def test_fifty_findings_of_160_pairs_stay_below_two_megabytes(text: str) -> None:
     words = {i: f"word{i:02d}" for i in range(50)}
-    said = " ".join(f"The {word} {word} here." for word in words.values())
+    said = " ".join(f"The {word} here." for word in words.values())
     prompts = [f"{i} {text * 60}" for i in range(160)]
     a = keyword_matrix([said] * 160, words, prompt=prompts)
-    b = keyword_matrix([said.replace(" word", " x", 50)] * 160, words, prompt=prompts)
+    b = keyword_matrix([said.replace("word", "x")] * 160, words, prompt=prompts)
     result = diff(behind(a, text * 500), behind(b, text * 500), pair_on="prompt", group=False)
     assert result.findings.height == 50
     html = diff_html(result)
@@ -686,7 +506,8 @@ DRIVE = """
   for (const value of ["label", "adjusted", "q", "rank"]) { set(sort, value); said.push(seen()); }
   set(side, "b"); said.push(seen()); set(side, "");
   set(tags, "-explained"); said.push(seen()); set(tags, "");
-  set(words, "number 1: COFFEE"); said.push(seen()); set(words, "");
+  set(words, "number 18: MILK"); said.push(seen()); set(words, "");
+  set(side, "b"); location.hash = "#latent-5"; dispatchEvent(new HashChangeEvent("hashchange")); said.push(seen());
   document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true, cancelable: true }));
   said.push(document.activeElement === words);
   document.querySelector(".tools button").click();
@@ -715,7 +536,7 @@ def test_the_page_works_in_a_browser_without_a_complaint(tmp_path: Path, paired:
     )  # fmt: skip
     assert "CONSOLE" not in run.stderr
     seen = re.findall("<title>(.*?)</title>", run.stdout)[0].split("|")
-    assert seen == ["5 9", "9 5", "9 5", "9 5", "5 9", "9", "9", "9", "true", "2"]
+    assert seen == ["5 9", "9 5", "9 5", "9 5", "5 9", "9", "9", "5", "5 9", "true", "2"]
 
 
 # Numbers in words

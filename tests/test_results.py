@@ -85,6 +85,15 @@ def test_dates_and_lists_become_json(tmp_path):
         Result(frame).save(tmp_path / "r.csv")
 
 
+def test_lists_of_latents_are_numbers_with_spaces_in_csv(tmp_path):
+    members = pl.Series("members", [[7, 2, 30], [5], [], None], dtype=pl.List(pl.Int32))
+    result = Result(pl.DataFrame({"rank": [1, 2, 3, 4], "members": members}))
+    assert result.save(tmp_path / "r.csv").read_text() == 'rank,members\n1,7 2 30\n2,5\n3,""\n4,\n'
+    rows = [json.loads(line) for line in result.save(tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [row["members"] for row in rows] == [[7, 2, 30], [5], [], None]
+    assert pl.read_parquet(result.save(tmp_path / "r.parquet")).equals(result.frame)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
 def test_the_same_result_gives_the_same_bytes(result, tmp_path, suffix):
     first = result.save(tmp_path / f"one{suffix}").read_bytes()

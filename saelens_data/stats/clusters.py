@@ -17,7 +17,7 @@ from saelens_data.stats.intervals import LEVEL
 from saelens_data.stats.regression import regression
 
 #: Share of a spread below which what is left of it counts as rounding.
-_ROUNDING = 1e-9
+_ROUNDING = 1e-6
 #: Non-zeros read at once.
 _BLOCK = 1 << 20
 
@@ -144,7 +144,7 @@ def _census(cluster: np.ndarray, in_a: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _between(Y: csr_array, in_a: np.ndarray, code: np.ndarray, rows: np.ndarray) -> Permutation:
     """Clusters that lie in one set change sides as a whole: their sums, in one stratum."""
     _, first, own, size = np.unique(code[rows], return_index=True, return_inverse=True, return_counts=True)
-    member = csr_array((np.ones(len(rows), dtype=Y.dtype), (own, rows)), shape=(len(size), Y.shape[0]))
+    member = csr_array((np.ones(len(rows)), (own, rows)), shape=(len(size), Y.shape[0]))
     sums, n = csc_array(member @ Y), Y.shape[1]
     design = _Design(in_a[rows[first]], size, np.zeros(len(size), dtype=np.int64))
     total = np.zeros((4, n))
@@ -154,8 +154,8 @@ def _between(Y: csr_array, in_a: np.ndarray, code: np.ndarray, rows: np.ndarray)
         stratum = np.zeros(part.stop - part.start, dtype=np.int64)
         total[:, part] = _exchange(design, sums.data[used], sums.indices[used], cell, stratum)
     observed, variance, above, below = total
-    squares = csr_array((Y.data**2, Y.indices, Y.indptr), shape=Y.shape).T @ np.bincount(rows, minlength=Y.shape[0])
-    squares = squares - sums.sum(axis=0) ** 2 / len(rows)
+    square = csr_array((np.square(Y.data, dtype=np.float64), Y.indices, Y.indptr), shape=Y.shape)
+    squares = square.T @ np.bincount(rows, minlength=Y.shape[0]) - sums.sum(axis=0) ** 2 / len(rows)
     turning = np.where(variance > 0, np.inf, 0.0)
     variance = np.maximum(variance, _by_size(design, variance, squares))
     return Permutation(observed, variance, above, below, variance, turning, np.diff(sums.indptr).astype(np.int64))

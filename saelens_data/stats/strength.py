@@ -78,10 +78,15 @@ def pooled_ranks(X: csr_array) -> tuple[csr_array, np.ndarray]:
     return csr_array((ranks, X.indices, X.indptr), shape=X.shape), ties
 
 
-def rank_scores(ranks: csr_array) -> csr_array:
-    """Pooled ranks as shares, above 0 to 1 for the strongest; a document in which a latent is not active has 0."""
+def rank_scores(ranks: csr_array, *, centred: bool = False) -> csr_array:
+    """Pooled ranks as shares, above 0 to 1 for the strongest; a document in which a latent is not active has 0.
+
+    `centred`: less their mean over active documents, so that they say nothing of how many are active.
+    """
     active = count_active(ranks.indices, ranks.shape[1]).astype(np.float32)
     shares = ranks.data.astype(np.float32)  # sums of them are of doubles
+    if centred:
+        shares -= ((active + 1) / 2)[ranks.indices]
     shares /= active[ranks.indices]
     return csr_array((shares, ranks.indices, ranks.indptr), shape=ranks.shape)
 

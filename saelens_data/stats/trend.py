@@ -156,7 +156,10 @@ def _moments(design: _Design, value: np.ndarray, unit: np.ndarray, column: np.nd
     In each cell, a latent in a stratum, a unit counts as its value less what its documents have on average, z. Where
     all z above 0 are equal and all below 0 are, as for documents with 0/1 values, the range is exact.
     """
-    key, cell = np.unique(design.stratum[unit].astype(np.int64) * width + column, return_inverse=True)
+    if len(design.units) == 1:
+        key, cell = np.arange(width), column
+    else:
+        key, cell = np.unique(design.stratum[unit].astype(np.int64) * width + column, return_inverse=True)
     stratum, n = key // width, len(key)
 
     def total(weights: np.ndarray | None) -> np.ndarray:
