@@ -78,7 +78,8 @@ class ManyResult(Result):
         each = f"{high} each" if sizes.min() == sizes.max() else f"{low} to {high} each"
         how = {"rest": "each against the rest", "pairs": "all pairs"}.get(self.against, "each against one")
         apart = int(found["apart"].sum())
-        unlike = f"; {apart:,} set one apart from each of the others" if found["apart"].count() else ""
+        holding = f"{apart:,} hold{'s' if apart == 1 else ''}"
+        unlike = f"; {holding} against each other set by itself" if found["apart"].count() else ""
         return (
             f"{len(sizes)} sets by '{self.documents.by}' ({each}), {how}: {count(self.n_tested, 'test')} in "
             f"{count(len(self.results), 'comparison')}. {count(found.height, 'finding')} at q < {self.alpha:g}"

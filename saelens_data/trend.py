@@ -135,20 +135,9 @@ def trend(
     return TrendResult(
         frame=frame,
         parameters={
-            "encoder": p.m.source.encoder,
-            "by": by,
-            "steps": list(p.names),
-            "documents": p.sizes.tolist(),
-            "cluster_on": cluster_on,
+            **_parameters(p, cluster_on, list(terms)),
             "alpha": alpha,
-            "test_of_presence": "Cochran-Armitage, by exchange of steps, two-sided",
-            "test_of_strength": "ranks over all documents, by exchange of steps, two-sided",
-            "interval": f"{'HC3' if cluster is None else 'cluster-robust (CR1)'}, {stats.LEVEL:.0%}",
-            "joint_test": "Simes",
-            "correction": "Benjamini-Hochberg",
-            "adjusted_for": list(terms),
             "grouped": group,
-            "concepts": p.m.n_concepts,
             "tests": frame.height,
         },
         notes=tuple(notes),
@@ -160,6 +149,23 @@ def trend(
         n_untestable=untested,
         alpha=alpha,
     )
+
+
+def _parameters(p: Partition, cluster_on: str | None, terms: list[str]) -> dict[str, Any]:
+    return {
+        "encoder": p.m.source.encoder,
+        "by": p.by,
+        "steps": list(p.names),
+        "documents": p.sizes.tolist(),
+        "cluster_on": cluster_on,
+        "test_of_presence": "Cochran-Armitage, by exchange of steps, two-sided",
+        "test_of_strength": "ranks over all documents, by exchange of steps, two-sided",
+        "interval": f"{'HC3' if cluster_on is None else 'cluster-robust (CR1)'}, {stats.LEVEL:.0%}",
+        "joint_test": "Simes",
+        "correction": "Benjamini-Hochberg",
+        "adjusted_for": terms,
+        "concepts": p.m.n_concepts,
+    }
 
 
 def tested(p: Partition, groups: Groups, cluster: np.ndarray | None, alpha: float) -> Tested:
@@ -187,18 +193,21 @@ def _rank_shares(X: csr_array) -> csr_array:
 def _table(p: Partition, groups: Groups, found: Tested, alpha: float) -> pl.DataFrame:
     """One row for each group tested, findings first."""
     chosen = np.flatnonzero(~np.isnan(found.group_p))
-    members = [group[np.lexsort((group, found.p[group]))] for group in groups.members()]
-    lead = np.array([members[group][0] for group in chosen], dtype=np.int64)
+    groups_of, latents = groups.of[: groups.n_latents], p.m.concepts["latent"]
+    order = np.lexsort((np.arange(len(groups_of)), found.p[: groups.n_latents], groups_of))
+    columns = {"group": groups_of[order], "latent": latents[order], "column": order}
+    members = pl.DataFrame(columns).group_by("group", maintain_order=True).agg("latent", pl.col("column").first())
+    members = members[chosen]
+    lead = members["column"].to_numpy()
     active, q = p.sums(), stats.benjamini_hochberg(found.group_p[chosen])
     densities, delta = (active / p.sizes[:, None])[:, lead], _delta(p, found, active.sum(axis=0))[lead].round(12)
-    latents = p.m.concepts["latent"]
     label = p.m.concepts["label"][lead] if "label" in p.m.concepts.columns else pl.Series([None] * len(lead))
     ways = {1.0: "rising", 0.0: None, -1.0: "falling"}
     frame = pl.DataFrame(
         {
             "latent": latents[lead],
             "label": label.cast(pl.String),
-            "members": pl.Series([latents[members[g]].to_list() for g in chosen], dtype=pl.List(latents.dtype)),
+            "members": members["latent"],
             "first": densities[0],
             "last": densities[-1],
             "slope": found.presence.slope[lead].round(12),

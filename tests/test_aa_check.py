@@ -28,12 +28,12 @@ ALPHA = 0.4  # so that findings by chance are many
 
 
 def some_sets(seed: int, n_a: int = 41, n_b: int = 30) -> tuple[ConceptMatrix, ConceptMatrix]:
-    """30 latents with strengths, of which every fifth is a near-duplicate of the one before, and evidence."""
+    """30 latents with strengths and evidence: one always active, every fifth a near-duplicate of the one before."""
     rng = np.random.default_rng(seed)
     density = np.repeat(rng.uniform(0, 0.6, 6), 5) * rng.uniform(0.5, 1, 30)
     sets = []
     for n, name in ((n_a, "a"), (n_b, "b")):
-        values = strong(rng.random((n, 30)) < density, rng)
+        values = strong(rng.random((n, 30)) < np.r_[1.0, density[1:]], rng)
         values[:, 4::5] = values[:, 3::5] * rng.lognormal(0, 0.2, (n, 6))
         sets.append(grouped(values, name=name, prompt=range(n), text_id=np.arange(n) // 3))
     return tuple(sets)

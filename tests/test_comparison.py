@@ -13,8 +13,8 @@ from scipy.sparse import csr_array
 from scipy.stats import beta, binomtest, false_discovery_control, fisher_exact, mannwhitneyu, norm, rankdata, wilcoxon
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from saelens_data import comparison, stats
-from saelens_data.comparison import Comparison, Sets, compare, joint_p, rank_law
+from saelens_data import stats
+from saelens_data.comparison import Comparison, Looks, Sets, compare, joint_p, rank_law
 from saelens_data.grouping import Groups, alone
 
 ALPHA = 0.05
@@ -100,14 +100,26 @@ def delta_by_hand(a: np.ndarray, b: np.ndarray, *, paired: bool) -> float:
     return float(sign.mean())
 
 
+def taken(least_presence: float, least_rank: float) -> tuple[bool, bool]:
+    """Which looks are taken: both where twice the smaller p can be below alpha, else the one that can alone."""
+    presence, rank = least_presence < ALPHA, least_rank < ALPHA
+    if presence and rank and 2 * min(least_presence, least_rank) >= ALPHA:
+        return least_presence <= least_rank, least_rank < least_presence
+    return presence, rank
+
+
+def looks(c: Comparison, column: int) -> tuple[bool, bool]:
+    return bool(c.looks.take_presence[column]), bool(c.looks.take_rank[column])
+
+
 def assert_group_p(c: Comparison) -> None:
     """One p of each column and group, from the two looks."""
-    t, groups = c.tests, c.groups
+    t, groups = c.looks, c.groups
     for j in range(len(groups.of)):
-        both = t.can_presence[j] and t.can_rank[j]
-        one = t.presence[j] if t.can_presence[j] else t.by_rank[j]
+        both = t.take_presence[j] and t.take_rank[j]
+        one = t.presence[j] if t.take_presence[j] else t.by_rank[j]
         expected = min(1.0, 2 * min(t.presence[j], t.by_rank[j])) if both else one
-        if t.can_presence[j] or t.can_rank[j]:
+        if t.take_presence[j] or t.take_rank[j]:
             assert c.p[j] == expected
     for group in range(groups.n):
         p = [c.p[j] for j in np.flatnonzero(groups.of == group) if t.tested[j]]
@@ -131,7 +143,7 @@ def test_every_column_of_independent_sets_equals_scipy(seed, n_a, n_b, levels):
         x, y = a[:, j].astype(np.float64), b[:, j].astype(np.float64)
         k, m = (x > 0).sum(), (y > 0).sum()
         assert (c.counts.a[j], c.counts.b[j]) == (k, m)
-        assert c.tests.presence[j] == pytest.approx(fisher_exact([[k, n_a - k], [m, n_b - m]])[1], rel=1e-9)
+        assert c.looks.presence[j] == pytest.approx(fisher_exact([[k, n_a - k], [m, n_b - m]])[1], rel=1e-9)
         expected = confint_proportions_2indep(k, n_a, m, n_b, method="newcomb", compare="diff")
         assert (c.low[j], c.high[j]) == pytest.approx(expected, abs=1e-12)
         test = mannwhitneyu(x[x > 0], y[y > 0], use_continuity=True, method="asymptotic")
@@ -139,8 +151,8 @@ def test_every_column_of_independent_sets_equals_scipy(seed, n_a, n_b, levels):
         if not levels:  # ties take a larger correction than SciPy's
             assert c.strength.p_value[j] == pytest.approx(test.pvalue, rel=1e-9)
         p, least = rank_p(x, y)
-        assert c.tests.by_rank[j] == pytest.approx(p, rel=1e-5)
-        assert c.tests.can_rank[j] == (least < ALPHA)
+        assert c.looks.by_rank[j] == pytest.approx(p, rel=1e-5)
+        assert looks(c, j) == taken(stats.fisher_least_p(k + m, n_a, n_b), least)
         assert c.delta[j] == pytest.approx(delta_by_hand(a[:, j], b[:, j], paired=False), abs=1e-12)
     assert_group_p(c)
 
@@ -183,8 +195,11 @@ def test_every_column_of_pairs_equals_scipy(seed, n, levels):
         only_a, only_b, both = ((x > 0) & (y == 0)).sum(), ((y > 0) & (x == 0)).sum(), (x > 0) & (y > 0)
         assert c.counts.both[j] == both.sum()
         p = binomtest(only_a, only_a + only_b, 0.5).pvalue if only_a + only_b else 1.0
-        assert c.tests.presence[j] == pytest.approx(p, rel=1e-9)
-        assert c.tests.can_presence[j] == (2.0 ** (1 - int(only_a + only_b)) < ALPHA)
+        assert c.looks.presence[j] == pytest.approx(p, rel=1e-9)
+        apart, ties = np.unique(np.abs(a[:, j] - b[:, j])[a[:, j] != b[:, j]], return_counts=True)
+        least = stats.signed_rank_least_p(ties.sum(), (ties**3 - ties).sum())
+        assert looks(c, j) == taken(2.0 ** (1 - int(only_a + only_b)), least)
+        assert len(apart) == (x != y).sum() or levels
         low, high = stats.newcombe_paired(both.sum(), only_a, only_b, n)
         assert (c.low[j], c.high[j]) == (low, high)
         assert c.delta[j] == pytest.approx(delta_by_hand(a[:, j], b[:, j], paired=True), abs=1e-6)
@@ -194,7 +209,7 @@ def test_every_column_of_pairs_equals_scipy(seed, n, levels):
         if not levels and both.any():
             options = {"zero_method": "wilcox", "correction": True, "method": "asymptotic"}
             assert c.strength.p_value[j] == pytest.approx(wilcoxon(x[both], y[both], **options).pvalue, rel=1e-6)
-            assert c.tests.by_rank[j] == pytest.approx(wilcoxon(x, y, **options).pvalue, rel=1e-6)
+            assert c.looks.by_rank[j] == pytest.approx(wilcoxon(x, y, **options).pvalue, rel=1e-6)
     assert_group_p(c)
 
 
@@ -208,13 +223,13 @@ def test_every_column_of_clusters_equals_the_cluster_kernels(design):
     c = compare(sets(a, b, cluster=cluster), PARTITION, ALPHA)
     stacked, in_a = np.concatenate(with_groups(a, b, PARTITION)), np.arange(120) < 60
     test = stats.cluster_test(csr_array((stacked > 0) * 1.0), in_a, cluster)
-    np.testing.assert_allclose(c.tests.presence, test.p_value, rtol=1e-9)
+    np.testing.assert_allclose(c.looks.presence, test.p_value, rtol=1e-9)
     np.testing.assert_allclose(c.low, np.maximum(test.low, -1), atol=1e-12)
     np.testing.assert_allclose(c.high, np.minimum(test.high, 1), atol=1e-12)
-    np.testing.assert_array_equal(c.tests.can_presence, test.least_p < ALPHA)
     law = stats.permutation(dense_scores(stacked), in_a, cluster)
-    np.testing.assert_allclose(c.tests.by_rank, law.p_value(0.0), rtol=1e-5)
-    np.testing.assert_array_equal(c.tests.can_rank, law.least_p() < ALPHA)
+    np.testing.assert_allclose(c.looks.by_rank, law.p_value(0.0), rtol=1e-5)
+    least = zip(test.least_p, law.least_p(), strict=True)
+    assert [looks(c, j) for j in range(10)] == [taken(*pair) for pair in least]
     assert_group_p(c)
     for j in range(stacked.shape[1]):
         assert c.delta[j] == pytest.approx(delta_by_hand(stacked[in_a, j], stacked[~in_a, j], paired=False), abs=1e-12)
@@ -235,14 +250,17 @@ def test_intervals_of_clusters_stay_within_what_a_difference_can_be():
 
 
 def test_one_p_takes_the_looks_that_count():
-    tests = comparison.Tests(
-        presence=np.array([0.01, 0.3, 0.01, 0.6, 0.2]),
-        by_rank=np.array([0.2, 0.02, 0.004, 0.9, 0.1]),
-        can_presence=np.array([True, True, True, True, False]),
-        can_rank=np.array([True, True, False, True, True]),
-    )
-    np.testing.assert_allclose(tests.p_value(), [0.02, 0.04, 0.01, 1.0, 0.1], rtol=1e-15)
-    assert tests.tested.tolist() == [True] * 5
+    presence = np.array([0.01, 0.3, 0.01, 0.6, 0.2, 0.04, 0.04, 0.5])
+    by_rank = np.array([0.2, 0.02, 0.004, 0.9, 0.1, 0.03, 0.03, 0.5])
+    least_presence = np.array([1e-4, 1e-4, 0.01, 0.01, 0.06, 0.03, 0.04, 0.05])
+    least_rank = np.array([1e-4, 0.03, 0.05, 0.01, 0.01, 0.04, 0.03, 0.05])
+    found = Looks.of(presence, by_rank, (least_presence, least_rank), ALPHA)
+    # both; both; presence alone could be found, rank alone; and where two have no room, the one that reaches lower
+    expected = [0.02, 0.04, 0.01, 1.0, 0.1, 0.04, 0.03]
+    np.testing.assert_allclose(found.p_value()[:7], expected, rtol=1e-15)
+    assert found.tested.tolist() == [True] * 7 + [False]
+    pairs = zip(least_presence, least_rank, strict=True)
+    assert list(zip(found.take_presence, found.take_rank, strict=True)) == [taken(*pair) for pair in pairs]
 
 
 @pytest.mark.parametrize("paired", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -175,12 +176,18 @@ def test_which_set_a_document_is_in_does_not_matter(seed, n_a):
     assert group_latents(parts).of.tolist() == group_latents([m]).of.tolist()
 
 
-def test_of_many_activations_evenly_spread_documents_are_read(monkeypatch):
-    m = read(reading(1, n=300))
-    monkeypatch.setattr(grouping, "_MOST_ACTIVATIONS", m.X.nnz / 3)
-    some = group_latents([m])
-    monkeypatch.undo()
-    assert some.of.tolist() == group_latents([m.take_docs(np.arange(0, 300, 3))]).of.tolist()
+def test_of_many_activations_a_part_of_the_documents_is_read_whichever_set_they_are_in(monkeypatch):
+    order, others = np.random.default_rng(0).permutation(240), 0
+    for seed in range(6):
+        m = read(reading(seed, n=240))
+        chosen = [i for i, name in enumerate(m.docs["doc_id"]) if crc32(name.encode()) < 2**32 / 4]
+        whole, part = (group_latents([x]).of.tolist() for x in (m, m.take_docs(chosen)))
+        with monkeypatch.context() as patch:
+            patch.setattr(grouping, "_MOST_ACTIVATIONS", m.X.nnz / 4)
+            assert group_latents([m]).of.tolist() == part
+            assert group_latents([m.take_docs(order[:90]), m.take_docs(order[90:])]).of.tolist() == part
+        others += part != whole
+    assert others >= 2
 
 
 def test_without_evidence_every_latent_is_alone():
@@ -250,7 +257,7 @@ def test_near_duplicates_that_differ_are_one_finding(paired):
         for name in ("density_a", "difference", "ci_low", "auc", "delta", "p_presence", "p_rank", "n_a", "favours"):
             assert row[name] == own[name]
         columns = np.flatnonzero(result.groups.of == result.groups.of[members[0]])
-        p = [c.p[j] for j in columns if c.tests.tested[j]]
+        p = [c.p[j] for j in columns if c.looks.tested[j]]
         assert row["p_value"] == pytest.approx(false_discovery_control(p).min(), rel=1e-12)
     q = false_discovery_control(result.frame["p_value"])
     np.testing.assert_allclose(result.frame["q_value"], q, rtol=1e-12)

@@ -19,7 +19,7 @@ LAYERS = [
     {"store", "corpus", "corpus_text", "corpus_chats", "corpus_formats"},
     {"readers", "sae"},
     {"encoders"},
-    {"encode", "labels"},
+    {"encode", "labels", "space"},
     {"results", "wording"},
     {"evidence", "training"},
     {"pairing", "grouping", "comparison", "adjust", "findings", "holdout", "diff", "aa_check", "gate"},

@@ -111,7 +111,10 @@ def test_a_concept_of_one_set_is_found_only_there_and_holds_against_each():
     assert row["favours"] == "m2"
     lower = result.findings.filter(pl.col("favours") == "the rest")
     assert not lower["apart"].any()  # the others lie below their rest only because m2 is in it
-    assert "set one apart from each of the others" in result.summary()
+    head, tail = result.summary().split(". ")
+    assert head == "5 sets by 'model' (60 documents each), each against the rest: 125 tests in 5 comparisons"
+    assert tail.startswith(f"{result.findings.height} findings at q < 0.05: 2 of m2 against the rest, ")
+    assert tail.endswith("; 2 hold against each other set by itself.")
     assert any("may come of one other set in the rest" in note for note in result.notes)
 
 

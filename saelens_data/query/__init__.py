@@ -1,7 +1,7 @@
 """The concept query language: one grammar for retrieve, cluster, diff and correlate. `docs/query.md` describes it."""
 
 from saelens_data.query.evaluate import Leaf, Scored, concepts_of, evaluate, mask
-from saelens_data.query.parse import parse, phrase_note
+from saelens_data.query.reading import parse, phrase_note
 from saelens_data.query.syntax import (
     And,
     Column,

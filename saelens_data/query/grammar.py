@@ -22,11 +22,11 @@ from saelens_data.query.syntax import (
 )
 
 GRAMMAR = r"""
-?start: any
-?any: all (_OR all)*
-?all: factor (_AND factor)*
+?start: disjunction
+?disjunction: conjunction (_OR conjunction)*
+?conjunction: factor (_AND factor)*
 ?factor: operand | NOT factor -> negation | weight STAR operand -> weighted | condition
-?operand: concept | _LEFT any _RIGHT
+?operand: concept | _LEFT disjunction _RIGHT
 ?concept: PHRASE -> phrase | (INTEGER | LATENT) -> latent
 ?condition: concept OPERATOR (INTEGER | NUMBER) -> threshold
     | concept OPERATOR PERCENTILE -> threshold_percentile
@@ -34,7 +34,7 @@ GRAMMAR = r"""
     | column [NOT] _IN _LEFT value (_COMMA value)* _RIGHT -> membership
     | column _IS [NOT] _NULL -> null_test
 ?weight: INTEGER | NUMBER
-!column: NAME | BACKTICKED | PERCENTILE
+column: NAME | BACKTICKED | PERCENTILE
 value: TEXT | INTEGER | NUMBER | TRUE | FALSE
 
 _AND.3: /and\b/i
@@ -69,10 +69,10 @@ _SAME = {"==": "=", "<>": "!="}
 class _Builder(Transformer[Token, Query]):
     """Nodes of the tree, made while parsing; a node that cannot be raises its own InputError."""
 
-    def any(self, *parts: Query) -> Query:
+    def disjunction(self, *parts: Query) -> Query:
         return Or(parts, at=parts[0].at)
 
-    def all(self, *parts: Query) -> Query:
+    def conjunction(self, *parts: Query) -> Query:
         return And(parts, at=parts[0].at)
 
     def negation(self, sign: Token, part: Query) -> Query:
@@ -88,11 +88,11 @@ class _Builder(Transformer[Token, Query]):
         return Latent(_whole(token.removeprefix("#")), at=token.start_pos)
 
     def threshold(self, concept: Phrase | Latent, operator: Token, value: Token) -> Query:
-        return Threshold(concept, _operator(operator), float(value), at=concept.at)
+        return Threshold(concept, _operator(operator), float(value), at=operator.start_pos)
 
     def threshold_percentile(self, concept: Phrase | Latent, operator: Token, value: Token) -> Query:
         level = Percentile(float(value[1:]), at=value.start_pos)
-        return Threshold(concept, _operator(operator), level, at=concept.at)
+        return Threshold(concept, _operator(operator), level, at=operator.start_pos)
 
     def column(self, token: Token) -> Token:
         return token.update(value=_unquoted(token)) if token.type == "BACKTICKED" else token

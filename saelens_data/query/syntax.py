@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 from saelens_data.errors import InputError
 
@@ -29,6 +29,8 @@ _PLAIN_NAME = re.compile(r"(?!(?:and|or|not|in|is|null|true|false)\b)[^\W\d]\w*"
 MAX_DEPTH = 100
 #: Whole numbers of more digits fit no column and no list of latents.
 _MOST_DIGITS = 18
+#: Characters of the user's own text that a message repeats.
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ class _Node:
     #: Levels of groups, `not` and weights from here down.
     depth: int = field(default=0, init=False, compare=False, repr=False)
 
-    def _fail(self, reason: str) -> NoReturn:
-        fail(reason, self.at)
+    def _wrong(self, reason: str) -> InputError:
+        return wrong(reason, self.at)
 
     def _nest(self, *parts: _Node) -> None:
         """Count the levels, and stop before they are too many to walk."""
         depth = 1 + max(part.depth for part in parts)
         if depth > MAX_DEPTH:
-            self._fail(f"nested more than {MAX_DEPTH} levels deep; take out some parentheses or `not`")
+            raise self._wrong(f"nested more than {MAX_DEPTH} levels deep; take out some parentheses or `not`")
         object.__setattr__(self, "depth", depth)
 
 
@@ -56,7 +58,7 @@ class Phrase(_Node):
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            self._fail("an empty phrase; write some words between the double quotes")
+            raise self._wrong("an empty phrase; write some words between the double quotes")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Latent(_Node):
 
     def __post_init__(self) -> None:
         if not 0 <= self.number < 10**_MOST_DIGITS:
-            self._fail("no latent has this number; latents count from 0")
+            raise self._wrong("no latent has this number; latents count from 0")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Percentile(_Node):
 
     def __post_init__(self) -> None:
         if not 0 <= self.value <= 100:
-            self._fail(f"p{_number(self.value)} is no percentile; they run from p0 to p100")
+            raise self._wrong(f"p{_number(self.value)} is no percentile; they run from p0 to p100")
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,12 @@ class Threshold(_Node):
 
     def __post_init__(self) -> None:
         if self.op not in ORDERINGS:
-            self._fail(f"a concept has no exact score to compare with {self.op}; use one of {', '.join(ORDERINGS)}")
+            raise self._wrong(
+                f"a concept has no exact score to compare with {self.op}; use one of {', '.join(ORDERINGS)}"
+            )
         if not isinstance(self.value, Percentile) and not 0 <= self.value <= 1:
             meant = f"; for a percentile write p{_number(self.value)}" if 1 < self.value <= 100 else ""
-            self._fail(f"{_number(self.value)} is no score; they run from 0 to 1{meant}")
+            raise self._wrong(f"{_number(self.value)} is no score; they run from 0 to 1{meant}")
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,10 @@ class Column(_Node):
             else isinstance(self.value, str | int | float)
         )
         if self.op not in COMPARISONS + MEMBERSHIPS + NULL_TESTS or not wanted:
-            self._fail(f"column `{self.name}` cannot be compared by {self.op!r} with {self.value!r}")
+            raise self._wrong(f"column {shown(self.name)} cannot be compared by {self.op!r} with {self.value!r}")
         for value in self.values:
             if isinstance(value, int | float) and not abs(value) < 10 ** (2 * _MOST_DIGITS):
-                self._fail("this number is too large to compare a column with")
+                raise self._wrong("this number is too large to compare a column with")
 
     @property
     def values(self) -> tuple[Scalar, ...]:
@@ -134,9 +138,9 @@ class Weighted(_Node):
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
-            self._fail(f'a weight is above 0, not {_number(self.weight)}; for the opposite write not "..."')
+            raise self._wrong(f'a weight is above 0, not {_number(self.weight)}; for the opposite write not "..."')
         if isinstance(self.part, Weighted):
-            self._fail("a weight of a weight; write their product")
+            raise self._wrong("a weight of a weight; write their product")
         self._nest(self.part)
 
 
@@ -159,9 +163,9 @@ class _Group(_Node):
     def __post_init__(self) -> None:
         flat: list[Query] = []
         for part in self.parts:
-            flat.extend(part.parts if type(part) is type(self) else (part,))  # type: ignore[union-attr, arg-type]
+            flat.extend(part.parts if type(part) is type(self) else (part,))
         if len(flat) < 2:
-            self._fail(f"`{type(self).__name__.lower()}` joins two parts or more")
+            raise self._wrong(f"`{type(self).__name__.lower()}` joins two parts or more")
         object.__setattr__(self, "parts", tuple(flat))
         self._nest(*flat)
 
@@ -176,10 +180,10 @@ class Or(_Group):
     """Any of the parts."""
 
 
-def fail(reason: str, at: int | None = None) -> NoReturn:
-    """Raise the InputError of a query, with the character (counted from 1) if it is known."""
+def wrong(reason: str, at: int | None = None) -> InputError:
+    """The error of a query, with the character (counted from 1) if it is known."""
     where = "" if at is None else f"at character {at + 1}: "
-    raise InputError(f"query: {where}{reason}")
+    return InputError(f"query: {where}{reason}")
 
 
 def unparse(query: Query) -> str:
@@ -214,11 +218,12 @@ def _condition(node: Column) -> str:
     name = node.name if _PLAIN_NAME.fullmatch(node.name) else quoted(node.name, "`")
     if node.op in NULL_TESTS:
         return f"{name} {node.op}"
-    values = ", ".join(map(_literal, node.values))
+    values = ", ".join(map(literal, node.values))
     return f"{name} {node.op} ({values})" if node.op in MEMBERSHIPS else f"{name} {node.op} {values}"
 
 
-def _literal(value: Scalar) -> str:
+def literal(value: Scalar) -> str:
+    """A value of a column as a query writes it."""
     if isinstance(value, str):
         return quoted(value, "'")
     return str(value).lower() if isinstance(value, bool) else _number(value) if isinstance(value, float) else str(value)
@@ -231,3 +236,10 @@ def _number(value: float) -> str:
 def quoted(text: str, quote: str) -> str:
     """`text` in quotes of this kind, with those inside doubled."""
     return quote + text.replace(quote, 2 * quote) + quote
+
+
+def shown(text: str, most: int = _SHOWN) -> str:
+    """The user's own text, short, and harmless to a terminal: what does not print is written by its number."""
+    short = text if len(text) <= most else f"{text[: most - 1]}…"
+    visible = "".join(c if c.isprintable() else " " if c.isspace() else f"<U+{ord(c):04X}>" for c in short)
+    return f"`{visible.strip()}`"

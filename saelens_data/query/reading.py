@@ -11,7 +11,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
 from saelens_data.errors import InputError
 from saelens_data.query.grammar import parser
-from saelens_data.query.syntax import Phrase, Query, fail, quoted
+from saelens_data.query.syntax import Phrase, Query, quoted, shown, wrong
 
 #: What no plain words hold: a double quote or backtick, a comparison or `*`, a single quote that opens, #4217,
 #: `is null` and `in (`.
@@ -41,8 +41,6 @@ _NAMES = {
     "_RIGHT": ")",
     "$END": "the end",
 }
-#: Characters of the user's own text that a message repeats.
-_SHOWN = 40
 
 
 def parse(text: str) -> Query:
@@ -55,7 +53,7 @@ def parse(text: str) -> Query:
     """
     _check_characters(text)
     if not text.strip():
-        fail("nothing to look for; write some words, as in: refuses politely")
+        raise wrong("nothing to look for; write some words, as in: refuses politely")
     if not _is_structured(text):
         return Phrase(text.strip(), at=len(text) - len(text.lstrip()))
     try:
@@ -64,7 +62,8 @@ def parse(text: str) -> Query:
     except UnexpectedToken as error:
         at, reason = _unexpected_token(text, error)
     except UnexpectedCharacters as error:
-        at, reason = error.pos_in_stream, _unexpected_character(text[error.pos_in_stream])
+        at = int(error.pos_in_stream or 0)
+        reason = _unexpected_character(text[at])
     where = f"at character {at + 1}" if at < len(text.rstrip()) else "at the end"
     raise InputError(f"query: {where}{reason}")
 
@@ -80,7 +79,7 @@ def phrase_note(text: str) -> str | None:
     joints = [" ".join(joint.lower().split()) for joint in _JOINTS.findall(text)]
     parts = [quoted(word, '"') if word else "" for word in words]
     apart = parts[0] + "".join(f" {joint} {part}" for joint, part in zip(joints, parts[1:], strict=True))
-    return f"read as one phrase, {_shown(text)}; to join several, put each in double quotes: {_shown(apart, 80)}"
+    return f"read as one phrase, {shown(text)}; to join several, put each in double quotes: {shown(apart, 80)}"
 
 
 def _is_structured(text: str) -> bool:
@@ -94,39 +93,44 @@ def _check_characters(text: str) -> None:
     """Refuse what nobody types: control characters and halves of characters, which no encoder takes."""
     for at, character in enumerate(text):
         if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
-            fail(f"{_shown(character)}: a character that is no text; take it out", at)
+            raise wrong(f"{shown(character)}: a character that is no text; take it out", at)
 
 
 def _unexpected_character(character: str) -> str:
     if character in _QUOTES:
         return f": this {_QUOTES[character]} has no partner; close it"
-    hint = f"did you mean `{_FOREIGN[character]}`?" if character in _FOREIGN else "put phrases in double quotes"
-    return f", {_shown(character)}: not a sign of the language; {hint}"
+    hint = (
+        f"did you mean `{_FOREIGN[character]}`?"
+        if character in _FOREIGN
+        else 'quote phrases with " and odd names with `'
+    )
+    return f", {shown(character)}: no sign of the language; {hint}"
 
 
 def _unexpected_token(text: str, error: UnexpectedToken) -> tuple[int, str]:
     """Where the query stops making sense, and the rest of the message."""
     token: Token = error.token
-    before: Token | None = error.token_history[-1] if error.token_history else None
-    if before is not None and before.type == "$END":
-        before = None
+    stack = error.interactive_parser.parser_state.value_stack
+    before = stack[-1] if stack and isinstance(stack[-1], Token) else None
     accepted = set(error.accepts or error.expected)
     if before is not None and accepted >= {"OPERATOR", "_IS"}:
         at = before.start_pos or 0
         return at, _bare_words(text[at:])
+    if before is not None and accepted == {"STAR"}:
+        return before.start_pos or 0, f', {shown(before)}: neither a latent nor a weight, as in 0.5 * "hedging"'
     ended = token.type == "$END"
     at = len(text) if ended else token.start_pos or 0
-    shown = "" if ended else f", {_shown(token)}"
-    return at, f"{shown}: expected {_expected(accepted)}{_hint(token, before, accepted)}"
+    found = "" if ended else f", {shown(token)}"
+    return at, f"{found}: expected {_expected(accepted)}{_hint(token, before, accepted)}"
 
 
 def _bare_words(rest: str) -> str:
     """The message for words without quotes: the name of no column, since nothing is compared with it."""
     words = (found.group() if (found := _BARE_WORDS.match(rest)) else rest).strip()
-    if near := get_close_matches(words.split()[0].lower(), ["and", "or", "not"], n=1, cutoff=0.75):
-        return f", {_shown(words)}: did you mean `{near[0]}`?"
-    phrase = _shown(quoted(words, '"'), _SHOWN + 2)
-    return f", {_shown(words)}: a phrase needs double quotes, {phrase}, and a column a comparison, such as = 'en'"
+    if near := get_close_matches(words.lower(), ["and", "or", "not"], n=1, cutoff=0.75):
+        return f", {shown(words)}: did you mean `{near[0]}`?"
+    phrase = shown(quoted(words, '"'), 42)
+    return f", {shown(words)}: a phrase needs double quotes, {phrase}, and a column a comparison, such as = 'en'"
 
 
 def _expected(accepted: set[str]) -> str:
@@ -151,18 +155,13 @@ def _hint(token: Token, before: Token | None, accepted: set[str]) -> str:
         return "; percentiles are for concepts"
     elif "PHRASE" in accepted and token.type == "TEXT":
         meant = quoted(token[1:-1], '"')
+    elif "PHRASE" in accepted and token.type == "NAME":
+        meant = quoted(token, '"')
     elif token.type == "STAR" and before is not None:
         return '; a weight comes first, as in 2 * "hedging"'
-    elif token.type == "PHRASE" and before is not None and before.type in {"INTEGER", "NUMBER"}:
+    elif token.type == "PHRASE" and before is not None and "STAR" in accepted:
         meant = f"{before} * {token}"
     elif token.type == "NAME":
         known = [word for name, word in _NAMES.items() if name in accepted]
         meant = next(iter(get_close_matches(token.lower(), known, n=1, cutoff=0.6)), None)
-    return f"; did you mean `{_shown(meant)}`?" if meant else ""
-
-
-def _shown(text: str, most: int = _SHOWN) -> str:
-    """The user's own text, short, and harmless to a terminal: what does not print is written by its number."""
-    short = text if len(text) <= most else f"{text[: most - 1]}…"
-    visible = "".join(c if c.isprintable() else " " if c.isspace() else f"<U+{ord(c):04X}>" for c in short)
-    return f"`{visible.strip()}`"
+    return f"; did you mean {shown(meant)}?" if meant else ""
