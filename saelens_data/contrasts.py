@@ -115,6 +115,18 @@ def notes_on_power(contrasts: Sequence[Contrast], n_tests: int) -> list[str]:
     return notes
 
 
+def notes_on_explained(found: pl.DataFrame) -> list[str]:
+    """How many of the findings are, or may be, explained by what was adjusted for."""
+    explained, undecided = found["explained_by"].count(), int(found["undecided"].sum())
+    of, are = f"Of {count(found.height, 'finding')},", "is" if explained == 1 else "are"
+    notes = []
+    if explained:
+        notes.append(f"{of} {explained:,} {are} explained by length or another column (column explained_by).")
+    if undecided:
+        notes.append(f"{of} {undecided:,} may or may not be explained by what was adjusted for (column undecided).")
+    return notes
+
+
 def listed(names: Sequence[str]) -> str:
     """The first few of the names, and how many more."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

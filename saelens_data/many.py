@@ -16,7 +16,16 @@ from scipy.sparse import csr_array
 
 from saelens_data.adjust import LENGTH
 from saelens_data.comparison import Sets, compare
-from saelens_data.contrasts import NAMED, Contrast, compared, corrected, listed, notes_on_power, order
+from saelens_data.contrasts import (
+    NAMED,
+    Contrast,
+    compared,
+    corrected,
+    listed,
+    notes_on_explained,
+    notes_on_power,
+    order,
+)
 from saelens_data.diff import DiffResult, Options
 from saelens_data.errors import InputError, choices
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
@@ -301,7 +310,6 @@ def _notes(
 
 def _notes_on_findings(frame: pl.DataFrame) -> list[str]:
     found = frame.filter("finding")
-    explained, undecided = found["explained_by"].count(), int(found["undecided"].sum())
     of = f"Of {count(found.height, 'finding')},"
     notes = []
     if pooled := int((~found["apart"]).sum()):
@@ -309,8 +317,4 @@ def _notes_on_findings(frame: pl.DataFrame) -> list[str]:
             f"{of} {pooled:,} may come of one other set in the rest: the column apart marks those that hold against "
             "each other set by itself."
         )
-    if explained:
-        notes.append(f"{of} {explained:,} explained by length or another column adjusted for (column explained_by).")
-    if undecided:
-        notes.append(f"{of} {undecided:,} may or may not be explained by what was adjusted for (column undecided).")
-    return notes
+    return notes + notes_on_explained(found)

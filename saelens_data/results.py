@@ -85,7 +85,7 @@ class Result:
 
         JSON holds kind, parameters, notes and rows, Parquet the first three as metadata; CSV and JSON lines hold
         the rows alone. The same result gives the same bytes. Raises InputError for another suffix, for a
-        place that cannot be written, and for CSV of a table with lists in it, other than of latents.
+        place that cannot be written, and for CSV of a table with lists in it, other than of numbers.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -107,7 +107,7 @@ def _cell(value: Any) -> str:
 
 
 def _csv(result: Result) -> bytes:
-    lists = [name for name, dtype in result.frame.schema.items() if dtype == pl.List(pl.Int32)]
+    lists = [name for name, dtype in result.frame.schema.items() if dtype in (pl.List(pl.Int32), pl.List(pl.Float64))]
     frame = result.frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name in lists)
     if nested := frame.select(cs.nested()).columns:
         raise InputError(f"CSV cannot hold the lists in column '{nested[0]}': save as .jsonl or .parquet")

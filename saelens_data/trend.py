@@ -17,14 +17,16 @@ from scipy.sparse import csr_array
 from saelens_data import stats
 from saelens_data.adjust import adjusted, covariates, explain
 from saelens_data.comparison import Looks, Sets, joint_p
+from saelens_data.contrasts import notes_on_explained
 from saelens_data.errors import InputError
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.pairing import clusters
 from saelens_data.partition import Partition, in_order, partition
 from saelens_data.results import Result
-from saelens_data.stats.trend import TrendTest, trend_law, trend_test
-from saelens_data.wording import count
+from saelens_data.stats.power import DENSITIES
+from saelens_data.stats.trend import TrendTest, detectable_rise, trend_law, trend_test
+from saelens_data.wording import count, share
 
 #: Steps that a trend needs.
 _LEAST_STEPS = 3
@@ -132,6 +134,9 @@ def trend(
     frame = _with_adjustment(p, frame, terms, cluster)
     if untested := int((~found.looks.tested[: groups.n_latents]).sum()):
         notes.append(f"Not tested: {count(untested, 'concept')} active in too few documents, or in none.")
+    notes += notes_on_explained(frame.filter("finding")) + (
+        [] if cluster_on else _note_detectable(p, frame.height, alpha)
+    )
     return TrendResult(
         frame=frame,
         parameters={
@@ -149,6 +154,17 @@ def trend(
         n_untestable=untested,
         alpha=alpha,
     )
+
+
+def _note_detectable(p: Partition, n_tests: int, alpha: float) -> list[str]:
+    """What could have been found. Not for clusters, whose sizes decide that."""
+    if not n_tests:
+        return []
+    rises = [(at, detectable_rise(p.code, at, alpha / (2 * n_tests))) for at in DENSITIES]
+    parts = [f"from {share(at)} of documents to {share(at + rise)}" for at, rise in rises if np.isfinite(rise)]
+    if not parts:
+        return ["With so few documents no straight rise would have been found with about 80% power."]
+    return [f"With about 80% power, the first straight rise would have been found {', '.join(parts)}."]
 
 
 def _parameters(p: Partition, cluster_on: str | None, terms: list[str]) -> dict[str, Any]:

@@ -20,9 +20,10 @@ LAYERS = [
     {"readers", "sae"},
     {"encoders"},
     {"encode", "labels", "space"},
-    {"results", "wording"},
-    {"evidence", "training"},
+    {"results", "wording", "query"},
+    {"evidence", "training", "concepts", "retrieve"},
     {"pairing", "grouping", "comparison", "adjust", "findings", "holdout", "diff", "aa_check", "gate"},
+    {"partition", "contrasts", "many", "trend", "many_check"},
     {"page", "report", "report_caveats", "report_charts", "report_examples", "report_findings"},
     {"cli"},
 ]

@@ -20,7 +20,7 @@ from saelens_data import stats
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Source
 from saelens_data.partition import in_order, partition
-from saelens_data.stats.trend import exchanged, trend_law, trend_test
+from saelens_data.stats.trend import detectable_rise, exchanged, trend_law, trend_test
 from saelens_data.trend import trend
 
 SOURCE = Source(encoder="tiny", reader="r", reader_sha256="0", sae="s", sae_sha256="1", hook="final")
@@ -143,6 +143,19 @@ def exact_law(sizes: tuple[int, ...], support: int) -> tuple[np.ndarray, np.ndar
     return np.array([total for total, _ in found]), np.array([ways / whole for _, ways in found])
 
 
+@pytest.mark.parametrize("sizes", [(60,) * 4, (20, 40, 80, 160)])
+@pytest.mark.parametrize("density", [0.05, 0.3])
+def test_the_detectable_rise_is_found_about_as_often_as_stated(sizes, density):
+    score = np.repeat(np.arange(4), sizes)
+    rise = detectable_rise(score, density, 1e-4)
+    rng = np.random.default_rng(0)
+    y = rng.random((len(score), 3000)) < (density + rise * score / 3)[:, None]
+    found = (trend_test(csr_array(y.astype(float)), score).p_value < 1e-4).mean()
+    assert 0.7 < found < 0.86
+    assert np.isnan(detectable_rise(score[:6], density, 1e-4))  # one step
+    assert np.isnan(detectable_rise(np.arange(4), density, 1e-4))  # four documents
+
+
 @pytest.mark.parametrize("cluster", [None, np.repeat(np.arange(40), 5), np.tile(np.arange(40), 5)])
 def test_exchanged_steps_keep_what_belongs_together(cluster):
     score = np.repeat(np.arange(5), 40)
@@ -178,6 +191,9 @@ def test_planted_trends_are_found_by_value():
     np.testing.assert_allclose(rows[2]["slope"], 0, atol=1e-9)
     assert rows[2]["p_presence"] == 1
     assert rows[2]["p_value"] == rows[2]["p_rank"]  # active everywhere: presence could not have been found
+    rise = detectable_rise(score, 0.2, 0.05 / (2 * result.n_tested))
+    assert f"from 20% of documents to {100 * (0.2 + rise):.0f}%" in result.notes[-1]
+    assert result.notes[-1].startswith("With about 80% power, the first straight rise would have been found from 5.0%")
     assert result.summary().startswith("120 documents in 4 steps of 'version', v1.0 to v1.9: 20 of 20 concepts tested")
     assert result.summary().endswith("2 findings at q < 0.05: 1 rising, 1 falling.")
 
@@ -238,15 +254,17 @@ def test_longer_documents_over_time_explain_a_rising_word():
         for step in range(4)
         for _ in range(60)
     ]
-    texts = [text + (" Omega!" if i % 60 < 10 + 15 * (i // 60) else "") for i, text in enumerate(texts)]
     short = [i for i in range(240) if rng.random() < 0.25]  # lengths overlap
     texts = [" ".join(t.split()[:4]) if i in short else t for i, t in enumerate(texts)]
+    texts = [text + (" Omega!" if i % 60 < 10 + 15 * (i // 60) else "") for i, text in enumerate(texts)]
     m = keyword_matrix(texts, {1: "Alpha", 2: "Omega"}, year=[2020 + i // 60 for i in range(240)])
     result = trend(m, "year")
     rows = {row["latent"]: row for row in result.findings.iter_rows(named=True)}
     assert set(rows) == {1, 2}
     assert rows[1]["adjusted_slope"] < rows[1]["slope"]
     assert result.parameters["adjusted_for"] == ["length"]
+    assert rows[1]["explained_by"] == "length"
+    assert "Of 2 findings, 1 is explained by length or another column (column explained_by)." in result.notes
 
 
 # --- the order of steps

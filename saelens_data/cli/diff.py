@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saelens_data.cli.diff_gate import check_gate, gate_options, judge, write_verdict
+from saelens_data.cli.diff_many import compare_many, is_for_many, many_options, show_many
 from saelens_data.cli.diff_sets import two_sets
 from saelens_data.cli.options import (
     check_output,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from saelens_data.diff import DiffResult
+    from saelens_data.many import ManyResult
+    from saelens_data.trend import TrendResult
 
 #: Rows that a table on the terminal shows by default.
 _TOP = 10
@@ -36,7 +39,7 @@ _TOP = 10
 @click.argument("b", required=False)
 @click.option("--where", metavar="SQL", help="The documents of one set, as in \"model = 'A'\"; needs --versus.")
 @click.option("--versus", metavar="SQL", help="The documents of the other set.")
-@click.option("--by", metavar="COL", help="Compare the two groups that this column makes.")
+@many_options
 @click.option("--pair-on", metavar="COL", help="Compare documents with the same value here as pairs.")
 @click.option("--cluster-on", metavar="COL", help="Documents with the same value here may depend on each other.")
 @click.option("--adjust", multiple=True, metavar="COL", help="Also compare at equal values of this column; repeatable.")
@@ -80,6 +83,7 @@ def diff_command(
     \b
     Example: saelens-data diff old.jsonl new.jsonl --pair-on prompt --report diff.html
              saelens-data diff all.sae --where "model = 'A'" --versus "model = 'B'"
+             saelens-data diff answers.sae --by model
              saelens-data diff old.sae new.sae --fail-on "abs(difference) > 0.1" --watch refus
     """
     from saelens_data.diff import diff
@@ -90,6 +94,12 @@ def diff_command(
     gating = {key: more.pop(key) for key in ("fail_on", "watch", "junit", "markdown")}
     check_gate(**gating)
     reading = {key.rstrip("_"): more.pop(key) for key in ("text", "id_", "limit", "encoder", "dtype")}
+    ways = {key: more.pop(key) for key in ("reference", "all_pairs", "trend", "order")}
+    if b is None and where is None and versus is None and is_for_many(a, by, ways, reading):
+        many = compare_many(a, str(by), ways, reading, {**more, **gating, "names": names, "report": report})
+        _say_many(many, (splits, more["seed"]) if aa else None)
+        show_many(many, format_, output, rows)
+        return
     first, second, called, notes = two_sets(a, b, (where, versus), by, reading)
     name_a, name_b = map(plain, names or called)  # a path may hold what is no text
     result = diff(first, second, names=(name_a, name_b), **more)
@@ -108,6 +118,16 @@ def diff_command(
     write_verdict(checked, gated, gating["junit"], gating["markdown"])
     if gated is not None and not gated.ok:
         click.get_current_context().exit(1)
+
+
+def _say_many(result: ManyResult | TrendResult, check: tuple[int, int] | None) -> None:
+    from saelens_data.many_check import aa_check_many
+
+    for line in (result.summary(), *result.notes):
+        say(line)
+    if check is not None:
+        for line in aa_check_many(result, splits=check[0], seed=check[1]).notes:
+            say(line)
 
 
 def _with_aa_check(result: DiffResult, splits: int, seed: int) -> DiffResult:

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csc_array, csr_array
+from scipy.special import ndtri
 
 from saelens_data.stats.clusters import Permutation
 from saelens_data.stats.intervals import LEVEL
+from saelens_data.stats.power import POWER
 from saelens_data.stats.regression import regression
 
 #: Share of a spread below which what is left of it counts as rounding.
 _ROUNDING = 1e-9
+#: Halvings of a rise: to one part in a million.
+_HALVINGS = 20
 #: Non-zeros read at once.
 _BLOCK = 1 << 20
 
@@ -69,6 +73,33 @@ def trend_law(Y: csr_array, score: np.ndarray, cluster: np.ndarray | None = None
     turning = np.where(free > 0, np.inf, moving)
     variance = free + np.maximum(bound, squares)
     return Permutation(observed, variance, above, below, free + bound, turning, active.astype(np.int64))
+
+
+def detectable_rise(score: np.ndarray, density: float, threshold: float, power: float = POWER) -> float:
+    """Smallest rise from `density` at the first step, by a straight line to the last, that the test finds.
+
+    Found means p < `threshold` for presence, in at least `power` of all such sets of documents with these scores.
+    By the normal law of T, so about; NaN where not even a rise to 1 is.
+    """
+    reach, spread = float(np.ptp(score)), len(score) * float(np.var(score))
+    z = ndtri(1 - threshold / 2), ndtri(power)
+    share = (np.mean(score) - np.min(score)) / max(reach, 1.0)
+
+    def missing(rise: float) -> float:
+        line = density + rise * (score - np.min(score)) / max(reach, 1.0)
+        mean = density + rise * share
+        noise = float(((score - np.mean(score)) ** 2 * line * (1 - line)).sum())
+        return float(
+            z[0] * np.sqrt(mean * (1 - mean) * spread) + z[1] * np.sqrt(noise) - rise / max(reach, 1.0) * spread
+        )
+
+    low, high = 0.0, 1 - density
+    if reach == 0 or missing(high) > 0:
+        return float("nan")
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if missing(middle) > 0 else (low, middle)
+    return high
 
 
 def exchanged(score: np.ndarray, cluster: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
