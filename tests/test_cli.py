@@ -463,8 +463,6 @@ ERRORS = {
     # diff and examples
     "diff a.sae": "diff compares two sets: name a second store or file, or split the one with --by COLUMN or with --where and --versus",
     "diff a.sae texts.jsonl --encoder tiny": f"the two sets were encoded differently ({OTHER}): encode both with one encoder",
-    "diff texts.jsonl --by group": "--by compares two groups, and 'group' has 3 values (x: 3, y: 3, z: 3): choose two with --where and --versus, as in --where \"\\\"group\\\" = '…'\"",
-    "diff texts.jsonl --by n": "--by compares two groups, and 'n' has 9 values (0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1, …): choose two with --where and --versus, as in --where \"n = …\"",
     "diff texts.jsonl --where group='x' --versus n>3": "cannot evaluate group='x': expected an expression (found 'group' clause), a word of SQL: a column of that name needs double quotes; columns: *",
     "diff texts.jsonl --where grup='x' --versus n>3": "cannot evaluate grup='x': unable to find column \"grup\"; columns: doc_id, text, group, n, n_units, n_tokens, error",
     "diff a.sae a.sae -o nowhere/d.csv": "cannot write 'nowhere/d.csv': there is no folder 'nowhere'; create it first",

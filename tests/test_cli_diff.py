@@ -17,6 +17,7 @@ from saelens_data.cli.diff_sets import _file_names
 from saelens_data.cli.main import cli, main
 from saelens_data.diff import diff
 from saelens_data.evidence import examples
+from saelens_data.many import diff_many
 from saelens_data.store import open_store, write_store
 
 WORDS = {5: "tea", 9: "coffee", 12: "milk"}
@@ -152,6 +153,12 @@ def test_the_report_holds_the_result(stores: tuple[str, str, str], tmp_path: Pat
     [
         (["ALL"], "name a second store or file, or split the one with --by COLUMN or with --where and --versus"),
         (["OLD", "NEW", "--by", "prompt"], "split the one with --by COLUMN or with --where and --versus, not both"),
+        (["ALL", "--by", "group", "--names", "a", "b"], "--names goes with the comparison of two sets"),
+        (["ALL", "--by", "group", "--reference", "w"], "w"),
+        (["ALL", "--by", "group", "--reference", "x", "--all-pairs"], "are different comparisons: give one of them"),
+        (["ALL", "--by", "group", "--order", "x,y,z"], "--order goes with --trend"),
+        (["ALL", "--trend"], "--trend compares the sets that a column makes: name it with --by COLUMN"),
+        (["ALL", "--by", "group", "--trend"], "the order of 'group' is not clear"),
         (["OLD", "NEW", "--watch", "tea"], "--watch goes with a rule that can fail: give one, as in --fail-on"),
         (["OLD", "NEW", "--fail-on", "difference >"], 'the rule "difference >" is no SQL expression'),
         (["OLD", "NEW", "--fail-on", "diference > 0"], "diference"),
@@ -174,12 +181,7 @@ def test_the_report_holds_the_result(stores: tuple[str, str, str], tmp_path: Pat
         (["ALL", "--where", "size <", "--versus", "size > 3"], "cannot evaluate size <: "),
         (["ALL", "--where", "sise < 3", "--versus", "size > 3"], "columns: doc_id, text, model, size, group, one"),
         (["ALL", "--where", "size > 99", "--versus", "size > 3"], "size > 99 has no documents to compare: it is empty"),
-        (
-            ["ALL", "--by", "group"],
-            "'group' has 3 values (x: 20, y: 10, z: 10): choose two with --where and --versus, as in --where",
-        ),
         (["ALL", "--by", "one"], "'one' has 1 value (same: 41)"),
-        (["ALL", "--by", "size"], "'size' has 41 values (0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1, …)"),
         (["ALL", "--by", "modle"], "cannot split by 'modle': there is no such column; did you mean 'model'?"),
         (["OLD", "NEW", "--pair-on", "promt"], "did you mean 'prompt'?"),
         (["OLD", "NEW", "--alpha", "2"], "alpha is 2: give the share of false findings to accept, between 0 and 1"),
@@ -294,3 +296,39 @@ def test_clusters_adjustment_holdout_and_grouping_are_passed_on(stores: tuple[st
     expected = diff(*map(open_store, stores[:2]), holdout=0.5, seed=3, group=False, names=("old", "new"))
     assert [json.loads(line) for line in ended.stdout.splitlines()] == expected.frame.to_dicts()
     assert expected.notes[-1] in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store of three sets, of which one alone talks of coffee, ever more of milk."""
+    drinks = ["tea"] * 20 + ["coffee"] * 18 + ["milk"] * 2 + ["tea"] * 10 + ["milk"] * 10
+    models = [f"v1.{version}" for version in (2, 9, 10) for _ in range(20)]
+    return write(tmp_path_factory.mktemp("three") / "three.sae", drinks, model=models, prompt=list(range(20)) * 3)
+
+
+def test_several_sets_are_compared_with_the_rest(three: str) -> None:
+    ended = run("diff", three, "--by", "model", "--no-group")
+    assert ended.exit_code == 0
+    lines = ended.stdout.splitlines()
+    assert lines[0].split()[:6] == ["set", "against", "label", "latent", "here", "there"]
+    assert any(line.startswith("v1.9") and "unlabelled" in line and "90%" in line for line in lines[1:])
+    expected = diff_many(open_store(three), "model", group=False)
+    assert ended.stderr.splitlines()[: 1 + len(expected.notes)] == [expected.summary(), *expected.notes]
+    rows = [
+        json.loads(line)
+        for line in run("diff", three, "--by", "model", "--no-group", "-f", "jsonl").stdout.splitlines()
+    ]
+    assert rows == expected.frame.to_dicts()
+    csv_text = run("diff", three, "--by", "model", "-f", "csv").stdout
+    assert len(next(csv.DictReader(io.StringIO(csv_text)))["densities"].split()) == 3
+
+
+def test_a_reference_all_pairs_and_a_trend(three: str) -> None:
+    ended = run("diff", three, "--by", "model", "--reference", "v1.2", "-f", "jsonl")
+    assert {json.loads(line)["against"] for line in ended.stdout.splitlines()} == {"v1.2"}
+    ended = run("diff", three, "--by", "model", "--all-pairs", "--pair-on", "prompt", "--aa-check", "--splits", "3")
+    assert "3 sets by 'model' (20 documents each), all pairs" in ended.stderr
+    assert "of 3 runs with 'model' dealt out at random show a finding" in ended.stderr
+    ended = run("diff", three, "--by", "model", "--trend", "--no-group")
+    assert "The order of 'model': v1.2, v1.9, v1.10" in ended.stderr
+    assert any("[bold]milk[/bold]" in line and "0% 10% 50%" in line for line in ended.stdout.splitlines())

@@ -60,10 +60,8 @@ def _split_by(m: ConceptMatrix, by: str) -> Sets:
     if (column := m.docs[by]).dtype.is_nested():
         raise InputError(f"cannot split by '{by}': it holds {column.dtype}; give a column of plain values")
     values = column.drop_nulls().unique().sort().to_list()
-    if len(values) != 2:
-        what = f"choose two with --where and --versus, as in --where {_equals(column)}"
-        advice = what if len(values) > 2 else "give another column"
-        raise InputError(f"--by compares two groups, and '{by}' has {_listed(column)}: {advice}")
+    if len(values) != 2:  # more are compared each with the rest
+        raise InputError(f"--by compares the sets of a column, and '{by}' has {_listed(column)}: give another column")
     first, second = (m.filter_docs(pl.col(by) == pl.lit(value)) for value in values)
     empty = column.null_count()
     notes = [f"Left out: {count(empty, 'document')} with no value in '{by}'."] if empty else []
@@ -77,19 +75,6 @@ def _listed(column: pl.Series) -> str:
     shown = ", ".join(f"{str(value)[:_CHARS]}: {n:,}" for value, n in counts.head(_LISTED).iter_rows())
     more = ", …" if counts.height > _LISTED else ""
     return count(counts.height, "value") + (f" ({shown}{more})" if shown else "")
-
-
-def _equals(column: pl.Series) -> str:
-    """An expression for --where, as a shell takes it: a name that is a word of SQL, such as group, needs quotes."""
-    import polars as pl
-
-    name = column.name
-    try:
-        simple = pl.sql_expr(name).meta.eq(pl.col(name))
-    except pl.exceptions.PolarsError:
-        simple = False
-    value = "…" if column.dtype.is_numeric() or column.dtype == pl.Boolean else "'…'"
-    return f'"{name} = {value}"' if simple else f'"\\"{name}\\" = {value}"'
 
 
 def _file_names(a: str, b: str) -> tuple[str, str]:
