@@ -27,7 +27,9 @@ from saelens_data.wording import count, share
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DiffResult(Result):
-    """The outcome of `diff`. `frame` holds one row for each group of near-duplicate latents tested, findings first.
+    """The outcome of `diff`. `frame` holds one row for each group of near-duplicate latents tested.
+
+    Findings come first, by how large their difference is at least (the end of its interval nearest to 0).
 
     Of the group: `members` (its latents, the leading one first), `p_value` (joint), `q_value`, `finding`
     (q_value < alpha), `any_a` and `any_b` (share of the documents in which any member is active).
@@ -67,7 +69,7 @@ class DiffResult(Result):
 
     @property
     def findings(self) -> pl.DataFrame:
-        """The rows with q_value < alpha, largest effect first."""
+        """The rows with q_value < alpha, the largest at least first."""
         return self.frame.filter(pl.col("finding"))
 
     def sets(self) -> Sets:

@@ -48,7 +48,8 @@ def findings_table(latents: pl.DataFrame, c: Comparison, alpha: float) -> pl.Dat
             **_any_member(c, groups, lead),
         )
     )
-    return _ranked(frame.with_columns(group=pl.Series(groups))).select(*_ORDER, pl.col("group"))
+    frame = frame.with_columns(group=pl.Series(groups)).sort(order()).with_row_index("rank", offset=1)
+    return frame.select(*_ORDER, pl.col("group"))
 
 
 _ORDER = (
@@ -132,12 +133,15 @@ def _any_member(c: Comparison, groups: np.ndarray, lead: np.ndarray) -> dict[str
     return {"any_a": pl.Series(k.a / k.n_a), "any_b": pl.Series(k.b / k.n_b)}
 
 
-def _ranked(frame: pl.DataFrame) -> pl.DataFrame:
-    """Findings by size, then the rest by p; ties by the other of the two, then by latent."""
-    p, finding = frame["p_value"].to_numpy(), frame["finding"].to_numpy()
-    size = -np.abs(frame["delta"].to_numpy())
-    order = np.lexsort((frame["latent"], np.where(finding, p, size), np.where(finding, size, p), ~finding))
-    return frame[order].with_row_index("rank", offset=1)
+def order(low: str = "ci_low", high: str = "ci_high") -> list[pl.Expr]:
+    """Findings by how large they are at least, then the rest by p; ties by the other of the two, then by latent.
+
+    At least: the end of the interval that is nearest to 0, below 0 where the interval holds it.
+    """
+    p, finding = pl.col("p_value"), pl.col("finding")
+    least = -pl.max_horizontal(pl.col(low), -pl.col(high)).round(12)  # equal counts must tie, whatever the rounding
+    first, second = pl.when(finding).then(least).otherwise(p), pl.when(finding).then(p).otherwise(least)
+    return [~finding, first, second, pl.col("latent")]
 
 
 def with_adjustment(

@@ -122,11 +122,11 @@ def test_order_is_findings_by_size_then_the_rest_by_p():
     assert frame["favours"].to_list() == ["A"] * 6 + [None, None]
 
 
-def test_size_ranks_findings_and_p_the_rest():
+def test_least_size_ranks_findings_and_p_the_rest():
     # of 0 and 1 the larger difference has the larger p; so it is with 2 and 3, which are no findings
     frame = diff(of_counts([180, 60, 150, 9], 300, "a"), of_counts([120, 12, 140, 2], 300, "b")).frame
     p = dict(zip(frame["latent"], frame["p_value"], strict=True))
-    size = dict(zip(frame["latent"], frame["delta"].abs(), strict=True))
+    size = {row["latent"]: max(row["ci_low"], -row["ci_high"]) for row in frame.iter_rows(named=True)}
     assert (size[0] > size[1], p[0] > p[1]) == (True, True)
     assert (size[2] > size[3], p[2] > p[3]) == (True, True)
     assert frame["latent"].to_list() == [0, 1, 3, 2]

@@ -77,8 +77,9 @@ def diff_command(
     """Say in which concepts two sets of texts differ: two stores or files, A and B, or one that is split.
 
     The table shows the share of documents in which each concept occurs, the difference in percentage points with its
-    95% interval, the effect by which it is ordered (how much more often it is stronger in A than in B), the chance that
-    where it occurs in both it is stronger in A, and q. Files hold all groups of concepts tested and all columns.
+    95% interval, effect (how much more often it is stronger in A than in B, presence and strength in one), strength
+    (the chance that where it occurs in both it is stronger in A), and q. The lines are ordered by how large the
+    difference is at least. Files hold all groups of concepts tested and all columns.
 
     \b
     Example: saelens-data diff old.jsonl new.jsonl --pair-on prompt --report diff.html

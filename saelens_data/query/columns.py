@@ -52,7 +52,7 @@ def column_mask(condition: Column, docs: pl.DataFrame) -> np.ndarray:
 
 def _column(condition: Column, docs: pl.DataFrame) -> pl.Series:
     if condition.name in docs.columns:
-        return docs.get_column(condition.name)
+        return docs.get_column(condition.name).rename("column")  # a name such as ^x$ would be a pattern
     if condition.name == _LENGTH and "text" in docs.columns:
         return docs.get_column("text").str.len_chars()
     raise wrong(f"there is no column {shown(condition.name)}; {choices(condition.name, docs.columns)}", condition.at)

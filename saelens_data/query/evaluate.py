@@ -33,6 +33,8 @@ from saelens_data.query.syntax import (
 
 #: Rounding of a scorer that is forgiven: scores this far outside 0 to 1 are moved to the end.
 _ROUNDING = 1e-5
+#: Documents at a time: what is computed of them stays in the cache.
+_BLOCK = 1 << 14
 _COMPARE: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "<": np.less,
     "<=": np.less_equal,
@@ -45,8 +47,8 @@ _COMPARE: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 class Leaf:
     """What one part of a query found and gave, for some documents.
 
-    `node` is a concept, or a filter that counts in the score (see `Scored`); `weight` the product of the weights above
-    it; `sign` -1 under an odd number of `not`; `score` [documents] its own degree, before any `not`.
+    `node` is a concept, or a filter that counts in the score (see `evaluate`); `weight` the product of the weights
+    above it; `sign` -1 under an odd number of `not`; `score` [documents] its own degree, before any `not`.
     `share` [documents] is what it gave to the score, `not` included: `not "x"` gives where x is missing. The shares
     of all leaves add up to the score.
     """
@@ -91,7 +93,7 @@ def evaluate(query: Query, docs: pl.DataFrame, score: Callable[[Concept], np.nda
     `score(concept)` gives [documents] degrees in 0..1, however they are made; it is called once a concept.
     Filters (thresholds and columns) only keep or drop in an `and`; beside concepts in an `or` they count as 0 or 1;
     a query of filters alone scores 1 where it holds. `not` goes to the leaves (De Morgan), so that `not` of a
-    filter keeps the other documents.
+    filter keeps the other documents; a group within one of the same kind is taken apart unless it has a weight.
 
     Raises InputError for a column that is not there or of another kind, ValueError for scores that are no degrees.
     """
@@ -141,9 +143,10 @@ class _Scores:
             found = np.asarray(self._score(concept), dtype=np.float64)
             if found.shape != (self._n,):
                 raise ValueError(f"scores of {concept} have the shape {found.shape}, not ({self._n},)")
-            if not np.all((found >= -_ROUNDING) & (found <= 1 + _ROUNDING)):
+            low, high = found.min(initial=0.0), found.max(initial=1.0)
+            if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN is neither
                 raise ValueError(f"scores of {concept} are not all between 0 and 1")
-            self._known[concept] = np.clip(found, 0.0, 1.0)
+            self._known[concept] = found if low == 0 and high == 1 else np.clip(found, 0.0, 1.0)
         return self._known[concept]
 
 
@@ -152,7 +155,7 @@ class _Part:
     """A part of a query over all documents, `not` already carried out.
 
     `own` counts among the neighbours, `weight` is the product from the top. `mask` is None where all documents pass.
-    `value` [documents] is the degree of those that pass; `found` that of the node itself, before any `not`.
+    `value` [documents] is the degree of those that pass; `found` that of a leaf itself, before any `not`.
     A part that is `hard` holds or does not, and its value is 1. `counted` are the parts that make its degree.
     """
 
@@ -202,23 +205,23 @@ class _Builder:
                 holds = _COMPARE[op](scores, _level(scores, level))
             case Column():
                 holds = column_mask(node, self.docs)
-        return _filter(node, own, own * above, sign, holds if sign > 0 else ~holds)
+        held = holds if sign > 0 else ~holds
+        return _Part(node, own, own * above, sign, held, np.broadcast_to(1.0, len(held)), holds, hard=True)
 
     def _group(self, node: And | Or, parts: tuple[Query, ...], sign: int, own: float, above: float) -> _Part:
-        built = [self.part(part, sign, 1.0, own * above) for part in parts]
         joint = isinstance(node, And) == (sign > 0)
+        built = [self.part(part, sign, 1.0, own * above) for part in parts]
         holds = _all_of(built) if joint else _any_of(built)
-        if all(part.hard for part in built):
-            assert holds is not None
-            return _filter(node, own, own * above, sign, holds)
-        counted = tuple(part for part in built if not (joint and part.hard))
-        value = _joint(counted) if joint else _distance(counted, [part.degree(slice(None)) for part in counted])
-        return _Part(node, own, own * above, sign, holds, value, value, joint=joint, counted=counted)
+        hard = all(part.hard for part in built)
+        flat = [below for part in built for below in _taken_apart(part, joint=joint)]
+        counted = tuple(part for part in flat if hard or not (joint and part.hard))
+        value = built[0].value if hard else _norm(counted, self.docs.height, joint=joint)
+        return _Part(node, own, own * above, sign, holds, value, value, hard, joint, counted)
 
 
-def _filter(node: Query, own: float, weight: float, sign: int, holds: np.ndarray) -> _Part:
-    found = (holds if sign > 0 else ~holds).astype(np.float64)
-    return _Part(node, own, weight, sign, holds, np.ones(len(holds)), found, hard=True)
+def _taken_apart(part: _Part, *, joint: bool) -> tuple[_Part, ...]:
+    """The parts of a group of the same kind, which its place among others does not change unless it has a weight."""
+    return part.counted if part.counted and part.joint == joint and part.own == 1 else (part,)
 
 
 def _level(scores: np.ndarray, level: float | Percentile) -> float:
@@ -246,24 +249,26 @@ def _squares(parts: tuple[_Part, ...]) -> np.ndarray:
     return squares
 
 
-def _joint(parts: tuple[_Part, ...]) -> np.ndarray:
-    """Degree of `and`, [documents]; that of a part alone is not changed by a rounding."""
-    return parts[0].value if len(parts) == 1 else 1 - _distance(parts, [1 - part.value for part in parts])
-
-
-def _distance(parts: tuple[_Part, ...], sides: list[np.ndarray]) -> np.ndarray:
-    """Length of the way with these weighted `sides`, each [documents], over the longest there is, whose sides are 1."""
-    total, longest = np.zeros(len(sides[0])), 0.0
-    for square, side in zip(_squares(parts), sides, strict=True):
-        total += square * side**2
-        longest += square
-    return np.sqrt(total / longest)
+def _norm(parts: tuple[_Part, ...], n: int, *, joint: bool) -> np.ndarray:
+    """Degree of `and` (`joint`) or `or`, [n]; that of a part alone is not changed by a rounding."""
+    if len(parts) == 1:
+        return parts[0].value
+    squares, degree = _squares(parts), np.empty(n)
+    for start in range(0, n, _BLOCK):
+        at = slice(start, start + _BLOCK)
+        total, longest = 0.0, 0.0
+        for square, part in zip(squares, parts, strict=True):
+            side = 1 - part.degree(at) if joint else part.degree(at)
+            total = total + square * (side * side)
+            longest += square  # in the order of the total, so that all sides of 1 make just 1
+        degree[at] = np.sqrt(total / longest)
+    return 1 - degree if joint else degree
 
 
 def _leaves(part: _Part, share: np.ndarray, at: slice | np.ndarray) -> Iterator[Leaf]:
     """The leaves below `part`, between which its `share` of the score is divided."""
     if not part.counted:
-        yield Leaf(part.node, part.weight, part.sign, part.found[at], share)
+        yield Leaf(part.node, part.weight, part.sign, part.found[at].astype(np.float64), share)
         return
     degrees = [below.degree(at) for below in part.counted]
     squares = _squares(part.counted)

@@ -6,7 +6,6 @@ queries that say the same are equal wherever they stood.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -29,6 +28,8 @@ _PLAIN_NAME = re.compile(r"(?!(?:and|or|not|in|is|null|true|false)\b)[^\W\d]\w*"
 MAX_DEPTH = 100
 #: Whole numbers of more digits fit no column and no list of latents.
 _MOST_DIGITS = 18
+#: Lighter than this is nothing, and heavier than its inverse is all.
+_LIGHTEST = 1e-6
 #: Characters of the user's own text that a message repeats.
 _SHOWN = 40
 
@@ -137,9 +138,14 @@ class Weighted(_Node):
     part: Query
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight < math.inf:
+        if not self.weight > 0:
             raise self._wrong(f'a weight is above 0, not {_number(self.weight)}; for the opposite write not "..."')
-        if isinstance(self.part, Weighted):
+        if not _LIGHTEST <= self.weight <= 1 / _LIGHTEST:
+            raise self._wrong(f"a weight lies between {_LIGHTEST:f} and {1 / _LIGHTEST:,.0f}")
+        part = self.part
+        while isinstance(part, Not):
+            part = part.part
+        if isinstance(part, Weighted):
             raise self._wrong("a weight of a weight; write their product")
         self._nest(self.part)
 
@@ -230,7 +236,7 @@ def literal(value: Scalar) -> str:
 
 
 def _number(value: float) -> str:
-    return repr(float(value)).removesuffix(".0")
+    return repr(float(value) + 0.0).removesuffix(".0")  # -0.0 is 0
 
 
 def quoted(text: str, quote: str) -> str:
