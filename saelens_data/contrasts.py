@@ -11,7 +11,7 @@ import polars as pl
 from saelens_data import stats
 from saelens_data.comparison import Comparison, Sets, compare
 from saelens_data.diff import DiffResult, Options, concluded, ready
-from saelens_data.findings import findings_table, latent_table
+from saelens_data.findings import findings_table, latent_table, order
 from saelens_data.grouping import Groups
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.partition import Partition
@@ -72,13 +72,6 @@ def _ranked(frame: pl.DataFrame, q: np.ndarray, alpha: float) -> pl.DataFrame:
     """The rows with these q, in the order of `diff`."""
     frame = frame.drop("rank").with_columns(q_value=pl.Series(q), finding=pl.Series(q < alpha))
     return frame.sort(order()).with_row_index("rank", offset=1)
-
-
-def order() -> list[pl.Expr]:
-    """Findings by size, then the rest by p; ties by the other of the two, then by latent."""
-    p, size, finding = pl.col("p_value"), -pl.col("delta").abs(), pl.col("finding")
-    first, second = pl.when(finding).then(size).otherwise(p), pl.when(finding).then(p).otherwise(size)
-    return [~finding, first, second, pl.col("latent")]
 
 
 def _sides(p: Partition, one: int, other: int | None) -> tuple[ConceptMatrix, ConceptMatrix]:

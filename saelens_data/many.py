@@ -24,10 +24,10 @@ from saelens_data.contrasts import (
     listed,
     notes_on_explained,
     notes_on_power,
-    order,
 )
 from saelens_data.diff import DiffResult, Options
 from saelens_data.errors import InputError, choices
+from saelens_data.findings import order
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.pairing import clusters
@@ -49,7 +49,8 @@ class ManyResult(Result):
     `others_high`, the least and the largest density among the other sets, and `nearest`, the one whose density is
     nearest, or lies farthest beyond; of findings among them `holds_against`, the number of other sets from which the
     set differs by itself (p < alpha, same direction), and `apart`: whether these are all.
-    Findings come first: those that set one apart, then the others, each by the size of `delta`; then the rest by p.
+    Findings come first: those that set one apart, then the others, each by how large the difference is at least; then
+    the rest by p.
     """
 
     kind: str = "diff_many"

@@ -19,6 +19,7 @@ from saelens_data.adjust import adjusted, covariates, explain
 from saelens_data.comparison import Looks, Sets, joint_p
 from saelens_data.contrasts import notes_on_explained
 from saelens_data.errors import InputError
+from saelens_data.findings import order as findings_first
 from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.pairing import clusters
@@ -69,7 +70,7 @@ class TrendResult(Result):
 
     @property
     def findings(self) -> pl.DataFrame:
-        """The rows with q_value < alpha, largest effect first."""
+        """The rows with q_value < alpha, the steepest at least first."""
         return self.frame.filter(pl.col("finding"))
 
     def summary(self) -> str:
@@ -240,9 +241,7 @@ def _table(p: Partition, groups: Groups, found: Tested, alpha: float) -> pl.Data
             "finding": q < alpha,
         }
     )
-    size, finding, own = -pl.col("delta").abs(), pl.col("finding"), pl.col("p_value")
-    first, second = pl.when(finding).then(size).otherwise(own), pl.when(finding).then(own).otherwise(size)
-    return frame.sort(~finding, first, second, "latent").with_row_index("rank", offset=1)
+    return frame.sort(findings_first("slope_low", "slope_high")).with_row_index("rank", offset=1)
 
 
 def _delta(p: Partition, found: Tested, active: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def write(path: Path, drinks: list[str], **columns: list[object]) -> str:
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     """Two stores to compare, and one that holds both with columns to split it by."""
     folder = tmp_path_factory.mktemp("stores")
-    old, new = ["tea"] * 15 + ["milk"] * 5, ["coffee"] * 12 + ["milk"] * 6 + ["tea"] * 2
+    old, new = ["tea"] * 15 + ["milk"] * 5, ["coffee"] * 10 + ["milk"] * 8 + ["tea"] * 2
     prompts = [f"What of {i}?" for i in range(20)]
     both: dict[str, list[object]] = {
         "model": ["old"] * 20 + ["new"] * 20 + [None],
@@ -79,11 +79,11 @@ def test_the_table_starts_with_the_label_and_shows_findings_alone(stores: tuple[
     heads = "rank label latent in old in new difference [95%] effect strength q"
     assert lines[0] == heads.split()
     assert lines[1] == f"1 hot tea 5 75% 10% +65 {interval} +0.65 {row['q_value']:.2g}".split()
-    assert lines[2][:7] == ["2", "unlabelled", "9", "0%", "60%", "-60", "[-78,"]
+    assert lines[2][:7] == ["2", "unlabelled", "9", "0%", "50%", "-50", "[-70,"]
     assert len(lines) == 3
     assert ended.exit_code == 0
     assert ended.stderr.splitlines()[0] == (
-        "old (20 documents) against new (20 documents), paired on 'prompt': 2 of 3 concepts tested, in 2 groups. "
+        "old (20 documents) against new (20 documents), paired on 'prompt': 3 of 3 concepts tested, in 3 groups. "
         "2 findings at q < 0.05: 1 more in old, 1 more in new."
     )
 

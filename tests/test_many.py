@@ -118,14 +118,33 @@ def test_a_concept_of_one_set_is_found_only_there_and_holds_against_each():
     assert any("may come of one other set in the rest" in note for note in result.notes)
 
 
-def test_what_holds_against_each_is_counted_by_diff_of_pairs():
+def test_a_set_between_the_others_does_not_hold_against_those_beyond():
+    rng, code = np.random.default_rng(0), np.repeat(np.arange(5), 80)
+    values = np.zeros((400, 3))
+    for latent, densities in enumerate([[0.6, 0.1, 0.12, 0.1, 0.95], [0.05, 0.5, 0.6, 0.7, 0.8]]):
+        values[:, latent] = rng.random(400) < np.array(densities)[code]
+    result = diff_many(matrix(values, by=code), "by")
+    between, lowest = (own_rows(result, "0", "the rest").row(latent, named=True) for latent in (0, 1))
+    assert between["finding"]
+    assert (between["favours"], between["nearest"], between["holds_against"], between["apart"]) == ("0", "4", 3, False)
+    assert (lowest["favours"], lowest["nearest"], lowest["holds_against"], lowest["apart"]) == (
+        "the rest",
+        "1",
+        4,
+        True,
+    )
+
+
+@pytest.mark.parametrize("cluster_on", [None, "prompt"])
+def test_what_holds_against_each_is_counted_by_diff_of_pairs(cluster_on):
     m = models(3)
-    result = diff_many(m, "model")
+    result = diff_many(m, "model", cluster_on=cluster_on)
+    assert result.findings["holds_against"].n_unique() > 1
     for row in result.findings.iter_rows(named=True):
         holds = 0
         for other in set(result.sets) - {row["set"]}:
             sides = (m.filter_docs(pl.col("model") == name) for name in (row["set"], other))
-            frame = diff(*sides, group=False, alpha=0.05).frame.filter(pl.col("latent") == row["latent"])
+            frame = diff(*sides, group=False, cluster_on=cluster_on).frame.filter(pl.col("latent") == row["latent"])
             same = frame.height and np.sign(frame["delta"][0]) == np.sign(row["delta"])
             holds += bool(same and frame["p_value"][0] < 0.05)
         assert row["holds_against"] == holds
@@ -161,6 +180,18 @@ def test_against_the_rest_prompts_are_clusters():
     assert result.results["m2", "the rest"].cluster_on == "prompt"
     assert "Compared within equal values of 'prompt', as clusters" in result.notes[0]
     assert {("m2", 3), ("m2", 4)} == set(result.findings.filter("apart").select("set", "latent").rows())
+
+
+def test_within_prompts_a_set_holds_against_each_by_differences_that_prompts_would_hide():
+    code, prompt = np.repeat(np.arange(4), 100), np.tile(np.arange(100), 4)
+    limit = np.where(code == 2, 35, 50)
+    m = matrix(np.column_stack([prompt >= limit, prompt % 2 == 0]), by=code, prompt=prompt)
+    (row,) = diff_many(m, "by", pair_on="prompt").findings.filter("apart").iter_rows(named=True)
+    assert (row["set"], row["latent"], row["holds_against"]) == ("2", 0, 3)
+    two = [m.filter_docs(pl.col("by") == i) for i in (2, 1)]
+    assert diff(*two, cluster_on="prompt").frame["p_value"].min() < 0.05 / 2
+    alone = diff(*two).frame.filter(pl.col("latent") == 0)
+    assert alone["p_value"][0] > 0.05  # 65 of 100 against 50 of 100
 
 
 def test_near_duplicates_are_grouped_once_for_all_sets():
