@@ -48,13 +48,14 @@ class Adjusted:
 
         The 95% interval does not lie on the side of `raw`, and the one-sided 5% test says that less than half is left.
         """
-        return np.asarray(self._may_be_nothing(raw) & (np.where(raw > 0, self.excess_high, -self.excess_low) < 0))
+        return np.asarray(self.vanishes(raw) & (np.where(raw > 0, self.excess_high, -self.excess_low) < 0))
 
     def undecided(self, raw: np.ndarray) -> np.ndarray:
         """Where nothing need be left, but that the terms account for the difference is not shown either."""
-        return np.asarray(self._may_be_nothing(raw) & ~self.explains(raw))
+        return np.asarray(self.vanishes(raw) & ~self.explains(raw))
 
-    def _may_be_nothing(self, raw: np.ndarray) -> np.ndarray:
+    def vanishes(self, raw: np.ndarray) -> np.ndarray:
+        """Where nothing need be left of the raw difference: the 95% interval does not lie on its side of 0."""
         return np.asarray(np.where(raw > 0, self.low, -self.high) <= 0)
 
 
@@ -64,9 +65,10 @@ class Explanation:
 
     #: What is left with all covariates at once.
     left: Adjusted
-    #: The covariates that explain a finding: each on its own ("length, topic") or only together ("length + topic").
+    #: The covariates at equal values of which a finding vanishes: each by itself ("length, topic"), or only together
+    #: ("length + topic").
     explained_by: list[str | None]
-    #: Findings of which nothing need be left, and that nothing is shown to explain.
+    #: Findings that vanish, but of which it is not shown that the covariates account for more than half.
     undecided: np.ndarray
 
 
@@ -263,19 +265,18 @@ def explain(
     left = fit(Y, list(terms.values())) if terms and len(raw) else Adjusted(*(nothing,) * 5)
     explained_by: list[str | None] = [None] * len(raw)
     chosen = np.flatnonzero(finding)
-    alone = _alone(csr_array(Y[:, chosen]), fit, raw[chosen], terms) if len(chosen) and len(terms) > 1 else {}
-    together = left.explains(raw)
+    each = {name: fit(csr_array(Y[:, chosen]), [term]) for name, term in terms.items()} if len(terms) > 1 else {}
+    shown = {name: one.explains(raw[chosen]) for name, one in each.items()}
+    vanishing = {name: one.vanishes(raw[chosen]) for name, one in each.items()}
+    together, all_terms, undecided = left.explains(raw), " + ".join(terms), left.undecided(raw) & finding
     for i, latent in enumerate(chosen):
-        names = ", ".join(name for name, explains in alone.items() if explains[i])
-        explained_by[latent] = names or (" + ".join(terms) if together[latent] else None)
-    unexplained = np.array([reason is None for reason in explained_by], dtype=bool)
-    return Explanation(left, explained_by, left.undecided(raw) & finding & unexplained)
+        explained_by[latent] = _named(shown, i) or (all_terms if together[latent] else None)
+        if explained_by[latent]:
+            undecided[latent] = False
+        elif undecided[latent]:
+            explained_by[latent] = _named(vanishing, i) or all_terms
+    return Explanation(left, explained_by, undecided)
 
 
-def _alone(
-    Y: csr_array,
-    fit: Callable[[csr_array, Sequence[np.ndarray]], Adjusted],
-    raw: np.ndarray,
-    terms: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    return {name: fit(Y, [term]).explains(raw) for name, term in terms.items()}
+def _named(found: Mapping[str, np.ndarray], i: int) -> str:
+    return ", ".join(name for name, holds in found.items() if holds[i])

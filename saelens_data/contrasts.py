@@ -110,7 +110,8 @@ def notes_on_power(contrasts: Sequence[Contrast], n_tests: int) -> list[str]:
 
 def notes_on_explained(found: pl.DataFrame) -> list[str]:
     """How many of the findings are, or may be, explained by what was adjusted for."""
-    explained, undecided = found["explained_by"].count(), int(found["undecided"].sum())
+    undecided = int(found["undecided"].sum())
+    explained = found["explained_by"].count() - undecided
     of, are = f"Of {count(found.height, 'finding')},", "is" if explained == 1 else "are"
     notes = []
     if explained:

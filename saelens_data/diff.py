@@ -40,8 +40,9 @@ class DiffResult(Result):
     in which it is active, `n_a` and `n_b`; `favours` (the set that delta favours, or null); for pairs `n_pairs` and
     those where it is active in one alone, `only_a` and `only_b`.
     Of findings alone: `adjusted_difference`, `adjusted_low`, `adjusted_high` (at equal length, and equal `adjust`
-    columns), `explained_by` (what accounts for it, or null), `undecided` (whether that may or may not be). With
-    `holdout`: `confirmed`, and `confirm_difference`, `confirm_low`, `confirm_high`, `confirm_q` in what was held out.
+    columns), `explained_by` (that at whose equal values it vanishes, or null), `undecided` (whether it may vanish for
+    want of documents). With `holdout`: `confirmed`, and `confirm_difference`, `confirm_low`, `confirm_high`,
+    `confirm_q` in what was held out.
     """
 
     kind: str = "diff"
@@ -250,7 +251,8 @@ def _note_untested(c: Comparison, options: Options) -> list[str]:
 def _note_explained(frame: pl.DataFrame, terms: list[str]) -> list[str]:
     """Sentences on the findings that adjusting takes away, and on those that it may take away."""
     found, what = int(frame["finding"].sum()), " and ".join(terms)
-    explained, undecided = found - frame.filter("finding")["explained_by"].null_count(), int(frame["undecided"].sum())
+    vanishing, undecided = frame["explained_by"].count(), int(frame["undecided"].sum())
+    explained = vanishing - undecided
     notes = []
     if explained:
         are = "is" if explained == 1 else "are"
@@ -261,7 +263,7 @@ def _note_explained(frame: pl.DataFrame, terms: list[str]) -> list[str]:
     if undecided:
         notes.append(
             f"Of {count(found, 'finding')}, {undecided:,} may or may not be explained by {what}: there are too few "
-            "documents to tell (column undecided)."
+            "documents to tell (columns explained_by and undecided)."
         )
     return notes
 

@@ -19,7 +19,7 @@ import polars as pl
 from saelens_data.diff import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.matrix import _mask
-from saelens_data.wording import count, difference_in_points, p_in_words, share
+from saelens_data.wording import count, difference_in_points, explained, p_in_words, share
 
 #: Characters of a label in the outputs; labels that a message lists.
 _CHARS, _LISTED = 120, 6
@@ -267,7 +267,7 @@ def _md_row(row: Mapping[str, Any], *, fails: bool) -> str:
     if (more := len(row.get("members") or ()) - 1) > 0:
         notes.append(f"with {count(more, 'related concept')}")
     if row.get("explained_by"):
-        notes.append(f"explained by {_md(row['explained_by'])}")
+        notes.append(_md(explained(row)))
     if row.get("confirmed") is not None:
         notes.append("confirmed" if row["confirmed"] else "not confirmed")
     cells = [f"{_md(_label(row))} ({row['latent']})", share(row["density_a"]), share(row["density_b"])]

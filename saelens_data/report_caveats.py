@@ -65,7 +65,7 @@ def caveats(grounds: Grounds, row: Row, members: Sequence[Row]) -> tuple[Caveat,
 
 
 def _explained(grounds: Grounds, row: Row) -> Caveat | None:
-    if (reason := row["explained_by"]) is None:
+    if (reason := row["explained_by"]) is None or row["undecided"]:
         return None
     what = "strength" if by_strength(row) else "difference"
     return Caveat(
@@ -79,7 +79,7 @@ def _explained(grounds: Grounds, row: Row) -> Caveat | None:
 def _undecided(grounds: Grounds, row: Row) -> Caveat | None:
     if not row["undecided"]:
         return None
-    what = " and ".join(grounds.terms)
+    what = row["explained_by"] or " and ".join(grounds.terms)
     return Caveat(
         f"It may or may not be explained by {what}: {grounds.at_equal} nothing need be left, but there are too few "
         "documents to show that.",

@@ -215,7 +215,7 @@ def _facts(result: DiffResult, row: Row) -> Iterator[tuple[str, str]]:
 def _tags(row: Row) -> str:
     """What a finding can be filtered by."""
     tags = {
-        "explained": row["explained_by"] is not None,
+        "explained": row["explained_by"] is not None and not row["undecided"],
         "undecided": bool(row["undecided"]),
         "confirmed": row["confirmed"] is True,
         "unconfirmed": row["confirmed"] is False,

@@ -44,7 +44,8 @@ class TrendResult(Result):
     one effect, by a straight line the chance that of documents one step apart the later is stronger, less that it is
     weaker; `p_presence` and `p_rank`; documents in which it is active, `n`; `favours`: "rising", "falling" or null.
     Of findings alone: `adjusted_slope`, `adjusted_low`, `adjusted_high` (at equal length, and equal `adjust` columns),
-    `explained_by` (what accounts for it, or null), `undecided` (whether that may or may not be).
+    `explained_by` (that at whose equal values it vanishes, or null), `undecided` (whether that is for want of
+    documents).
     """
 
     kind: str = "trend"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -66,3 +66,15 @@ def _digits(percent: float) -> int:
     """Digits after the point that leave two that count: none from 10 on, at most four, none for 0."""
     percent = round(percent, 9)  # 1 - 0.9 is not 0.1
     return min(4, max(0, 1 - math.floor(math.log10(percent)))) if percent else 0
+
+
+def latents(members: Sequence[int]) -> str:
+    """The leading latent of a finding, and how many more make it: '463 +3'."""
+    return str(members[0]) + (f" +{len(members) - 1}" if len(members) > 1 else "")
+
+
+def explained(row: Mapping[str, Any]) -> str:
+    """'explained by length', 'perhaps explained by length', or nothing."""
+    if row["explained_by"] is None:
+        return ""
+    return f"{'perhaps ' if row['undecided'] else ''}explained by {row['explained_by']}"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keywords import keyword_matrix
+from polars.testing import assert_frame_equal
 from scipy.sparse import csr_array
 from scipy.stats import binom, linregress, rankdata, somersd
 from statsmodels.api import OLS, add_constant
@@ -264,6 +265,8 @@ def test_longer_documents_over_time_explain_a_rising_word():
     assert rows[1]["adjusted_slope"] < rows[1]["slope"]
     assert result.parameters["adjusted_for"] == ["length"]
     assert rows[1]["explained_by"] == "length"
+    again = trend(m.take_docs(rng.permutation(240)), "year")
+    assert_frame_equal(again.frame, result.frame, rel_tol=1e-6)
     assert "Of 2 findings, 1 is explained by length or another column (column explained_by)." in result.notes
 
 

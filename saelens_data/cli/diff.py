@@ -21,7 +21,7 @@ from saelens_data.cli.options import (
     plain,
     say,
 )
-from saelens_data.wording import difference_in_points, share
+from saelens_data.wording import difference_in_points, explained, latents, share
 
 if TYPE_CHECKING:
     import polars as pl
@@ -84,7 +84,7 @@ def diff_command(
     \b
     Example: saelens-data diff old.jsonl new.jsonl --pair-on prompt --report diff.html
              saelens-data diff all.sae --where "model = 'A'" --versus "model = 'B'"
-             saelens-data diff answers.sae --by model
+             saelens-data diff answers.sae --by model --report models.html
              saelens-data diff old.sae new.sae --fail-on "abs(difference) > 0.1" --watch refus
     """
     from saelens_data.diff import diff
@@ -97,9 +97,13 @@ def diff_command(
     reading = {key.rstrip("_"): more.pop(key) for key in ("text", "id_", "limit", "encoder", "dtype")}
     ways = {key: more.pop(key) for key in ("reference", "all_pairs", "trend", "order")}
     if b is None and where is None and versus is None and is_for_many(a, by, ways, reading):
-        many = compare_many(a, str(by), ways, reading, {**more, **gating, "names": names, "report": report})
-        _say_many(many, (splits, more["seed"]) if aa else None)
+        many = compare_many(a, str(by), ways, reading, {**more, **gating, "names": names})
+        many = _said_many(many, (splits, more["seed"]) if aa else None)
         show_many(many, format_, output, rows)
+        if report is not None:
+            from saelens_data.report_many import write_many_report
+
+            say(f"wrote {write_many_report(many, report)}")
         return
     first, second, called, notes = two_sets(a, b, (where, versus), by, reading)
     name_a, name_b = map(plain, names or called)  # a path may hold what is no text
@@ -121,14 +125,18 @@ def diff_command(
         click.get_current_context().exit(1)
 
 
-def _say_many(result: ManyResult | TrendResult, check: tuple[int, int] | None) -> None:
+def _said_many(result: ManyResult | TrendResult, check: tuple[int, int] | None) -> ManyResult | TrendResult:
+    """The result with the outcome of the check, if asked for (splits, seed), among its notes; all are said."""
     from saelens_data.many_check import aa_check_many
 
     for line in (result.summary(), *result.notes):
         say(line)
-    if check is not None:
-        for line in aa_check_many(result, splits=check[0], seed=check[1]).notes:
-            say(line)
+    if check is None:
+        return result
+    outcome = aa_check_many(result, splits=check[0], seed=check[1]).notes
+    for line in outcome:
+        say(line)
+    return replace(result, notes=(*result.notes, *outcome))
 
 
 def _with_aa_check(result: DiffResult, splits: int, seed: int) -> DiffResult:
@@ -166,7 +174,7 @@ def _table(frame: pl.DataFrame, shares: dict[str, str]) -> pl.DataFrame:
         {
             "rank": row["rank"],
             "label": row["label"] or "unlabelled",
-            "latent": _latents(row["members"]),
+            "latent": latents(row["members"]),
             **{shares[side]: share(row[f"density_{side}"]) for side in "ab"},
             "difference [95%]": difference_in_points(row),
             "effect": f"{row['delta']:+.2f}",
@@ -178,14 +186,9 @@ def _table(frame: pl.DataFrame, shares: dict[str, str]) -> pl.DataFrame:
     return pl.DataFrame(lines)
 
 
-def _latents(members: list[int]) -> str:
-    """The leading latent, and how many more make the same finding."""
-    return str(members[0]) + (f" +{len(members) - 1}" if len(members) > 1 else "")
-
-
 def _remark(row: dict[str, Any]) -> str:
     """What to know of a row beside its numbers."""
     if not row["finding"]:
         return "  no finding"
     told = {None: "", True: "  confirmed", False: "  not confirmed"}[row["confirmed"]]
-    return told + (f"  explained by {row['explained_by']}" if row["explained_by"] else "")
+    return told + f"  {explained(row)}".rstrip()

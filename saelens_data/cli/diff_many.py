@@ -10,7 +10,7 @@ import click
 
 from saelens_data.cli.options import emit, open_or_encode, plain, say, stack
 from saelens_data.errors import InputError
-from saelens_data.wording import difference_in_points, share
+from saelens_data.wording import difference_in_points, explained, latents, share
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Rows that a table on the terminal shows by default.
 _TOP = 20
 #: Options of the comparison of two sets that have no meaning for several.
-_FOR_TWO = {"names": "--names", "fail_on": "--fail-on", "markdown": "--markdown", "report": "--report"}
+_FOR_TWO = {"names": "--names", "fail_on": "--fail-on", "markdown": "--markdown"}
 
 
 def many_options(function: F) -> F:
@@ -105,7 +105,7 @@ def _many_table(frame: pl.DataFrame) -> pl.DataFrame:
                 "set": plain(row["set"]),
                 "against": plain(row["against"]),
                 "label": row["label"] or "unlabelled",
-                "latent": _latents(row["members"]),
+                "latent": latents(row["members"]),
                 "here": share(row["density_a"]),
                 "there": share(row["density_b"]),
                 "each other set": others,
@@ -123,7 +123,7 @@ def _trend_table(frame: pl.DataFrame) -> pl.DataFrame:
         {
             "rank": row["rank"],
             "label": row["label"] or "unlabelled",
-            "latent": _latents(row["members"]),
+            "latent": latents(row["members"]),
             "densities": " ".join(share(density) for density in row["densities"]),
             "slope [95%]": difference_in_points(
                 {"difference": row["slope"], "ci_low": row["slope_low"], "ci_high": row["slope_high"]}
@@ -135,12 +135,8 @@ def _trend_table(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(lines)
 
 
-def _latents(members: list[int]) -> str:
-    return str(members[0]) + (f" +{len(members) - 1}" if len(members) > 1 else "")
-
-
 def _remark(row: dict[str, Any]) -> str:
     if not row["finding"]:
         return "  no finding"
     apart = "  unlike each" if row.get("apart") else ""
-    return apart + (f"  explained by {row['explained_by']}" if row["explained_by"] else "")
+    return apart + f"  {explained(row)}".rstrip()
