@@ -15,7 +15,7 @@ from saelens_data.findings import findings_table, latent_table, order
 from saelens_data.grouping import Groups
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.partition import Partition
-from saelens_data.wording import count, share
+from saelens_data.wording import count, share, share_up
 
 #: Comparisons that a summary names.
 NAMED = 6
@@ -92,7 +92,7 @@ def notes_on_power(contrasts: Sequence[Contrast], n_tests: int) -> list[str]:
         k, name = contrast.c.counts, " against ".join(contrast.key)
         phi = None if k.both is None else stats.pair_correlation(k.both, k.a, k.b, k.n_a)
         found = stats.detectable(k.n_a, k.n_b, contrast.options.alpha / (2 * n_tests), phi=phi)
-        parts = [f"from {share(at)} of documents to {share(at + d)}" for at, d in found if np.isfinite(d)]
+        parts = [f"from {share(at)} of documents to {share_up(at + d, at)}" for at, d in found if np.isfinite(d)]
         if parts:
             break
         too_small.append(f"{name} ({min(k.n_a, k.n_b):,})")

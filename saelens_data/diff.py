@@ -22,7 +22,7 @@ from saelens_data.holdout import UNCONFIRMED, split, with_confirmation
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.pairing import align, clusters
 from saelens_data.results import Result
-from saelens_data.wording import count, share
+from saelens_data.wording import count, share, share_up
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -278,7 +278,7 @@ def _note_detectable(c: Comparison, options: Options, n_tests: int) -> list[str]
     found = [(at, d) for at, d in stats.detectable(k.n_a, k.n_b, threshold, phi=phi) if np.isfinite(d)]
     if not found:
         return ["With so few documents no difference in presence would have been found with 80% power."]
-    parts = ", ".join(f"from {share(at)} of documents to {share(at + d)}" for at, d in found)
+    parts = ", ".join(f"from {share(at)} of documents to {share_up(at + d, at)}" for at, d in found)
     return [f"With 80% power, the first difference in presence would have been found {parts}."]
 
 

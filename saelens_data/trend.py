@@ -27,7 +27,7 @@ from saelens_data.partition import Partition, in_order, partition
 from saelens_data.results import Result
 from saelens_data.stats.power import DENSITIES
 from saelens_data.stats.trend import TrendTest, detectable_rise, trend_law, trend_test
-from saelens_data.wording import count, share
+from saelens_data.wording import count, share, share_up
 
 #: Steps that a trend needs.
 _LEAST_STEPS = 3
@@ -163,7 +163,7 @@ def _note_detectable(p: Partition, n_tests: int, alpha: float) -> list[str]:
     if not n_tests:
         return []
     rises = [(at, detectable_rise(p.code, at, alpha / (2 * n_tests))) for at in DENSITIES]
-    parts = [f"from {share(at)} of documents to {share(at + rise)}" for at, rise in rises if np.isfinite(rise)]
+    parts = [f"from {share(at)} of documents to {share_up(at + rise, at)}" for at, rise in rises if np.isfinite(rise)]
     if not parts:
         return ["With so few documents no straight rise would have been found with about 80% power."]
     return [f"With about 80% power, the first straight rise would have been found {', '.join(parts)}."]

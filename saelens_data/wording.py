@@ -24,6 +24,12 @@ def share(value: float) -> str:
     return f"{100 * value:.{_digits(100 * min(value, 1 - value))}f}%"
 
 
+def share_up(value: float, beyond: float) -> str:
+    """A share above `beyond`, rounded up to as many digits as tell the two apart: what it states is enough."""
+    digits = _digits(100 * min(value - beyond, value, 1 - value))
+    return f"{math.ceil(100 * value * 10**digits - 1e-6) / 10**digits:.{digits}f}%"
+
+
 def p_in_words(value: float) -> str:
     """A probability: '0.21', '0.034', '2.3 × 10⁻⁹'."""
     if value < _TINY:
