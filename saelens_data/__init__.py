@@ -50,6 +50,7 @@ _PUBLIC = {
     "trend": "trend:trend",
     "verify": "store:verify_store",
     "write_diff_report": "report:write_diff_report",
+    "write_many_report": "report_many:write_many_report",
     "write_store": "store:write_store",
 }
 __all__ = list(_PUBLIC)

@@ -21,6 +21,9 @@ from saelens_data.store.manifest import read_manifest
 SHARD_DOCS = 2_000
 SHARD_CHARS = 2_000_000
 
+#: What a cached store holds beside activations; a store of another kind has another name, so none is taken for it.
+_CACHED = "vectors"
+
 #: Told (characters done, characters in all).
 Progress = Callable[[int, int], None]
 
@@ -70,6 +73,7 @@ def write_corpus(
         source=encoder.source(),
         plan=plan,
         digest=_digest(corpus, encoder),
+        vector_dim=encoder.vector_dim,
         overwrite=overwrite,
     ) as writer:
         missing = set(writer.missing)
@@ -103,13 +107,14 @@ def encode_robustly(encoder: Encoder, texts: Sequence[str | None]) -> Shard:
         if len(texts) > 1:
             middle = len(texts) // 2
             return join_shards([encode_robustly(encoder, texts[:middle]), encode_robustly(encoder, texts[middle:])])
-        return _failed(f"{type(error).__name__}: {error}".splitlines()[0])
+        return _failed(f"{type(error).__name__}: {error}".splitlines()[0], encoder.vector_dim)
 
 
-def _failed(reason: str) -> Shard:
+def _failed(reason: str, vector_dim: int | None) -> Shard:
     none, whole = np.empty(0, np.float32), np.empty(0, np.int32)
     units = Units(np.zeros(2, np.int64), whole, whole)
-    return Shard(np.zeros(2, np.int64), whole, none, none, whole, units, np.zeros(1, np.int64), [reason])
+    vectors = None if vector_dim is None else np.zeros((1, vector_dim), np.float16)
+    return Shard(np.zeros(2, np.int64), whole, none, none, whole, units, np.zeros(1, np.int64), [reason], vectors)
 
 
 def join_shards(shards: Sequence[Shard]) -> Shard:
@@ -135,12 +140,14 @@ def join_shards(shards: Sequence[Shard]) -> Shard:
         units,
         stack("n_tokens"),
         [error for shard in shards for error in shard.errors],
+        None if shards[0].vectors is None else stack("vectors"),
     )
 
 
 def _digest(corpus: Corpus, encoder: Encoder) -> str:
     """Stands for everything that the numbers of a store depend on."""
-    return hashlib.sha256(f"{corpus.digest}\n{encoder.identity}\n{encoder.reader.dtype}".encode()).hexdigest()
+    kept = "" if encoder.vector_dim is None else f"\nvectors {encoder.vector_dim}"
+    return hashlib.sha256(f"{corpus.digest}\n{encoder.identity}\n{encoder.reader.dtype}{kept}".encode()).hexdigest()
 
 
 def cache_folder() -> Path:
@@ -154,5 +161,5 @@ def cache_folder() -> Path:
 def cache_path(corpus: Corpus, encoder: str | Path | Encoder, dtype: str) -> Path:
     """The cached store of a corpus: its name holds everything that the numbers depend on."""
     identity = encoder.identity if isinstance(encoder, Encoder) else identity_of(find_encoder(encoder))
-    key = hashlib.sha256(f"{corpus.digest}\n{identity}\n{dtype}".encode()).hexdigest()
+    key = hashlib.sha256(f"{corpus.digest}\n{identity}\n{dtype}\n{_CACHED}".encode()).hexdigest()
     return cache_folder() / f"{key[:32]}.sae"

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_array
 
 from saelens_data.errors import EncoderError, choices
 from saelens_data.matrix import CONCEPT_SCHEMA, Source
 from saelens_data.store import Shard
 
 if TYPE_CHECKING:
+    import torch
+
     from saelens_data.readers.base import Reader, Reading
-    from saelens_data.sae.model import SAE, Activations
+    from saelens_data.sae.model import SAE
 
 #: The encoder that ships with the package.
 DEFAULT_ENCODER = "minilm-8k"
@@ -73,17 +76,32 @@ class Encoder:
         """Pooled activations of documents; null counts as empty. Raises ValueError if one is not finite."""
         reading = self.reader.split([text or "" for text in texts])
         rows, latents, values = [], [], []
-        for units, active in self._activations(reading):
+        vectors = _Vectors(reading, self.reader.embedding) if self.reader.embedding else None
+        for units, x in self._gathered(reading):
+            active = self.sae.encode(x)
             rows.append(units[active.row.numpy()])
             latents.append(active.latent.numpy())
             values.append(active.value.float().numpy())
+            if vectors:
+                vectors.add(units, x)
         joined = [np.concatenate(part) if part else np.empty(0) for part in (rows, latents, values)]
         n_tokens = np.add.reduceat(np.append(reading.n_tokens, 0), reading.units.ptr[:-1])
         n_tokens[np.diff(reading.units.ptr) == 0] = 0
         pooled = pool(*joined, ptr=reading.units.ptr, d_sae=self.sae.d_sae)
-        return Shard(**pooled, units=reading.units, n_tokens=n_tokens, errors=[None] * len(texts))
+        return Shard(
+            **pooled,
+            units=reading.units,
+            n_tokens=n_tokens,
+            errors=[None] * len(texts),
+            vectors=vectors.means() if vectors else None,
+        )
 
-    def _activations(self, reading: Reading) -> Iterator[tuple[np.ndarray, Activations]]:
+    @property
+    def vector_dim(self) -> int | None:
+        """Numbers in a document's vector; None if the reader gives no embedding."""
+        return self.reader.embedding.stop - self.reader.embedding.start if self.reader.embedding else None
+
+    def _gathered(self, reading: Reading) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         import torch  # noqa: PLC0415
 
         units: list[np.ndarray] = []
@@ -94,10 +112,38 @@ class Encoder:
             vectors.append(x)
             waiting += len(batch)
             if waiting >= _GATHER_UNITS:
-                yield np.concatenate(units), self.sae.encode(torch.cat(vectors))
+                yield np.concatenate(units), torch.cat(vectors)
                 units, vectors, waiting = [], [], 0
         if units:
-            yield np.concatenate(units), self.sae.encode(torch.cat(vectors))
+            yield np.concatenate(units), torch.cat(vectors)
+
+
+class _Vectors:
+    """Means over the units of each document of the reader's embedding, gathered as the units come.
+
+    A unit counts as often as it has tokens, so that a heading does not outweigh a paragraph.
+    """
+
+    def __init__(self, reading: Reading, embedding: slice) -> None:
+        ptr = reading.units.ptr
+        self._embedding, self._weight = embedding, np.maximum(reading.n_tokens, 1).astype(np.float64)
+        self._doc = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+        # In float64 the order in which units come, which depends on the batches, is far below what float16 keeps.
+        self._sums = np.zeros((len(ptr) - 1, embedding.stop - embedding.start))
+
+    def add(self, units: np.ndarray, x: torch.Tensor) -> None:
+        """Take in the units of these numbers [n], whose vectors are x [n, d_in]."""
+        found = x[:, self._embedding].double().numpy()
+        lengths = np.linalg.norm(found, axis=1)
+        scale = self._weight[units] / np.where(lengths > 0, lengths, 1)
+        docs, position = np.unique(self._doc[units], return_inverse=True)
+        by_doc = csr_array((scale, (position, np.arange(len(units)))), shape=(len(docs), len(units)))
+        self._sums[docs] += by_doc @ found
+
+    def means(self) -> np.ndarray:
+        """Of length 1, [documents, dim] float16; zeros for a document without units."""
+        lengths = np.linalg.norm(self._sums, axis=1, keepdims=True)
+        return (self._sums / np.where(lengths > 0, lengths, 1)).astype(np.float16)
 
 
 def pool(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
+from saelens_data.by_latent import ByLatent, Columns, in_memory
 from saelens_data.errors import InputError, choices
 
 #: Columns of `docs` that the package itself fills.
@@ -106,7 +108,9 @@ class ConceptMatrix:
     `X` [documents, latents] csr_array float32, >= 0, sorted indices, no stored zeros.
     `docs` one row for each row of X: `doc_id` (unique), `text`, the source's columns, `n_units`, `n_tokens`, `error`.
     `concepts` one row for each column of X: `latent`, `label`, `explanation`, `score`, `origin`, ...
-    Misaligned parts raise ValueError at construction; `X` becomes a read-only view of the array given.
+    `vectors` [documents, dim] float16: the mean of the reader's own embeddings of a document's units, each of length
+    1, brought to length 1; zeros for a document without units. None if the reader or an older store has none.
+    Misaligned parts raise ValueError at construction; `X` and `vectors` become read-only views.
     """
 
     X: csr_array
@@ -114,6 +118,9 @@ class ConceptMatrix:
     concepts: pl.DataFrame
     source: Source
     evidence: Evidence | None = None
+    vectors: np.ndarray | None = None
+    #: Finds `by_latent` on disk; not handed on by `replace`, which may bring another X.
+    _stored: Callable[[], ByLatent | None] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         X = self.X
@@ -130,11 +137,18 @@ class ConceptMatrix:
         for table, key in ((self.docs, "doc_id"), (self.concepts, "latent")):
             if key not in table.columns:
                 raise ValueError(f"the column '{key}' is missing; {choices(key, table.columns)}")
-        if (ev := self.evidence) is not None:
-            if not len(ev.mean) == len(ev.unit) == self.X.nnz:
-                raise ValueError(f"evidence: {len(ev.mean)} means, {len(ev.unit)} units, {self.X.nnz} activations")
-            if len(ev.units.ptr) != rows + 1:
-                raise ValueError(f"evidence: units of {len(ev.units.ptr) - 1} documents, X has {rows}")
+        if self.evidence is not None:
+            self._check_evidence(self.evidence)
+        if (v := self.vectors) is not None:
+            if v.ndim != 2 or len(v) != rows or v.dtype != np.float16:
+                raise ValueError(f"vectors: [{rows}, dim] float16 wanted, got {list(v.shape)} {v.dtype}")
+            object.__setattr__(self, "vectors", _read_only(v))
+
+    def _check_evidence(self, ev: Evidence) -> None:
+        if not len(ev.mean) == len(ev.unit) == self.X.nnz:
+            raise ValueError(f"evidence: {len(ev.mean)} means, {len(ev.unit)} units, {self.X.nnz} activations")
+        if len(ev.units.ptr) != self.n_docs + 1:
+            raise ValueError(f"evidence: units of {len(ev.units.ptr) - 1} documents, X has {self.n_docs}")
 
     def __repr__(self) -> str:
         n, d = self.X.shape
@@ -149,6 +163,17 @@ class ConceptMatrix:
     def n_concepts(self) -> int:
         """Number of concepts."""
         return int(self.X.shape[1])
+
+    @cached_property
+    def by_latent(self) -> ByLatent:
+        """The same activations by latent; of a whole store mapped from disk, and written there when first asked for."""
+        if self._stored and (found := self._stored()):
+            return found
+        arrays = {"indices": self.X.indices, "max": self.X.data}
+        if self.evidence is not None:
+            arrays["mean"] = self.evidence.mean
+        columns = Columns(self.X.indptr, lambda name, start, stop: arrays[name][start:stop], self.n_concepts)
+        return in_memory(columns, tuple(arrays)[1:])
 
     def density(self) -> np.ndarray:
         """Share of documents in which each latent is active, [latents] float64."""
@@ -184,7 +209,8 @@ class ConceptMatrix:
         evidence = None
         if (ev := self.evidence) is not None:
             evidence = Evidence(ev.mean[index], ev.unit[index], ev.units.take(rows))
-        return replace(self, X=X, docs=self.docs[rows], evidence=evidence)
+        vectors = None if self.vectors is None else self.vectors[rows]
+        return replace(self, X=X, docs=self.docs[rows], evidence=evidence, vectors=vectors)
 
     def filter_concepts(self, where: pl.Expr | str) -> ConceptMatrix:
         """Concepts for which `where` (a Polars or SQL expression over `concepts`) is true."""
@@ -209,7 +235,8 @@ class ConceptMatrix:
             raise InputError("the table of new columns needs a column 'doc_id' with each id once")
         table = columns.with_columns(pl.col("doc_id").cast(pl.String))
         kept = self.docs.drop([c for c in table.columns if c != "doc_id"], strict=False)
-        return replace(self, docs=kept.join(table, on="doc_id", how="left", maintain_order="left"))
+        docs = kept.join(table, on="doc_id", how="left", maintain_order="left")
+        return replace(self, docs=docs).backed(self._stored)
 
     def with_labels(self, labels: pl.DataFrame) -> ConceptMatrix:
         """Replace label, explanation, score and origin where the table (keyed on `latent`) has a row.
@@ -230,7 +257,14 @@ class ConceptMatrix:
             raise InputError(f"the label table cannot be read: {str(error).splitlines()[0]}") from error
         if (twice := table["latent"].is_duplicated()).any():
             raise InputError(f"the label table names latent {table['latent'].filter(twice)[0]} more than once")
-        return replace(self, concepts=self.concepts.update(table, on="latent", how="left", include_nulls=True))
+        concepts = self.concepts.update(table, on="latent", how="left", include_nulls=True)
+        return replace(self, concepts=concepts).backed(self._stored)
+
+    def backed(self, stored: Callable[[], ByLatent | None] | None) -> ConceptMatrix:
+        """The same matrix, which asks `stored` for `by_latent` before it computes it."""
+        found = replace(self)
+        object.__setattr__(found, "_stored", stored)
+        return found
 
     @staticmethod
     def concat(parts: Sequence[ConceptMatrix]) -> ConceptMatrix:
@@ -262,7 +296,9 @@ class ConceptMatrix:
         )
         kept = [p.evidence for p in parts if p.evidence is not None]
         evidence = _concat_evidence(kept) if len(kept) == len(parts) else None
-        return replace(first, X=X, docs=docs, evidence=evidence)
+        dense = [p.vectors for p in parts if p.vectors is not None]
+        vectors = np.concatenate(dense) if len(dense) == len(parts) else None
+        return replace(first, X=X, docs=docs, evidence=evidence, vectors=vectors)
 
 
 def canonical_csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> csr_array:

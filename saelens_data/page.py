@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
 
 #: Characters that are not seen but act: controls, and marks that reorder the text around them.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def render(name: str, **values: Any) -> str:
+def render(name: str, *, like: str | None = None, **values: Any) -> str:
     """Fill `templates/NAME.html`; its style and script are NAME.css and NAME.js.
 
-    Every value is escaped, and made visible where it is hidden. The page carries a content security policy that
-    allows this style and this script by their hashes and nothing else, whatever the values hold.
+    With `like` the style of that page comes first, and the script is its own. Every value is escaped, and made visible
+    where it is hidden. The page carries a content security policy that allows this style and this script by their
+    hashes and nothing else, whatever the values hold.
     """
     from markupsafe import Markup  # noqa: PLC0415
 
-    style, script = (_part(f"{name}.{suffix}") for suffix in ("css", "js"))
+    style = "".join(_part(f"{page}.css") for page in (like, name) if page)
+    script = _part(f"{like or name}.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -33,6 +36,13 @@ def render(name: str, **values: Any) -> str:
     # Both are parts of this package, not values: nothing in them is to be escaped.
     own = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
     return template.render(**values, **own, policy=policy)
+
+
+def piece(name: str, **values: Any) -> Markup:
+    """Fill `templates/NAME.html` as a part of a page, which can be handed to `render`; escaped like that."""
+    from markupsafe import Markup  # noqa: PLC0415
+
+    return Markup(_environment().get_template(f"{name}.html").render(**values))  # noqa: S704
 
 
 def visible(value: Any) -> Any:

@@ -50,7 +50,14 @@ def random_matrix(seed: int, n: int, d: int, *, ids: Sequence[str] | None = None
             "error": pl.Series(["too odd" if i % 5 == 4 else None for i in range(n)], dtype=pl.String),
         }
     )
-    return ConceptMatrix(X, docs, concepts(range(d)), SOURCE, evidence)
+    return ConceptMatrix(X, docs, concepts(range(d)), SOURCE, evidence, random_vectors(seed, n_units))
+
+
+def random_vectors(seed: int, n_units: np.ndarray, dim: int = 5) -> np.ndarray:
+    """Of length 1, zeros for documents without units."""
+    found = np.random.default_rng([seed, 1]).normal(size=(len(n_units), dim))
+    found *= (n_units > 0)[:, None] / np.linalg.norm(found, axis=1, keepdims=True)
+    return found.astype(np.float16)
 
 
 def shard_of(m: ConceptMatrix, start: int, stop: int) -> Shard:
@@ -77,6 +84,7 @@ def shard_of(m: ConceptMatrix, start: int, stop: int) -> Shard:
         Units(np.array(ptr, np.int64), np.array(starts, np.int32), np.array(ends, np.int32)),
         m.docs["n_tokens"][start:stop].to_numpy().astype(np.int64),
         m.docs["error"][start:stop].to_list(),
+        None if m.vectors is None else m.vectors[start:stop],
     )
 
 
@@ -87,6 +95,7 @@ def writer(path: Path, m: ConceptMatrix, docs_per_shard: int = 3, **changes: obj
         "source": m.source,
         "plan": shard_plan(m.n_docs, docs_per_shard),
         "digest": "digest",
+        "vector_dim": None if m.vectors is None else m.vectors.shape[1],
     }
     return StoreWriter(path, **{**settings, **changes})  # type: ignore[arg-type]
 

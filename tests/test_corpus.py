@@ -457,7 +457,7 @@ def test_no_text_to_be_found(tmp_path: Path) -> None:
     ("name", "data"),
     [
         *[(f"a.{suffix}", b"") for suffix in ("jsonl", "json", "csv", "tsv", "jsonl.gz", "log")],
-        *[("a.csv", b"id,text\n"), ("a.json", b"[]"), ("a.jsonl", b"\n\n"), ("a.jsonl.gz", gzip.compress(b""))],
+        *[("a.csv", b"id,text\n"), ("a.json", b"[]"), ("a.jsonl", b"\n\n"), ("a.jsonl.gz", gzip.compress(b"", mtime=0))],
         ("a.parquet", parquet([{"text": "x"}][:0])),
     ],
 )

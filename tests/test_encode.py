@@ -22,7 +22,9 @@ import saelens_data as sd
 from saelens_data.encode import encode_robustly, plan_shards
 from saelens_data.encoders import DEFAULT_ENCODER, load_encoder
 from saelens_data.readers.spans import SpanReader
+from saelens_data.store import StoreWriter
 
+ENCODERS = import_module("saelens_data.encoders")
 ENCODE = import_module("saelens_data.encode")  # the module; the package has the function under this name
 ANSWERS = Path(__file__).parents[1] / "datasets" / "habits" / "answers_a.jsonl"
 
@@ -86,10 +88,121 @@ def test_batches_and_order_change_only_rounding(encoder, texts):
     assert ((whole > 0) != (again > 0)).mean() < 1e-4
 
 
+def dense_vectors(encoder, text):
+    """Float64, one document at a time, one span at a time."""
+    reading = encoder.reader.split([text])
+    total = np.zeros(384)
+    for i, ids in enumerate(reading.ids):
+        piece = text[reading.units.start[i] : reading.units.end[i]]
+        total += len(ids) * encoder.reader.embed([piece])[0].astype(np.float64)
+    return total / np.linalg.norm(total)
+
+
+def test_vectors_are_the_mean_of_the_spans_own_embeddings_by_tokens(encoder, texts):
+    shard = encoder.encode_texts([*texts[:4], "", None])
+    assert (shard.vectors.dtype, shard.vectors.shape) == (np.float16, (6, 384))
+    for row, text in enumerate(texts[:4]):
+        np.testing.assert_allclose(shard.vectors[row], dense_vectors(encoder, text), atol=2e-4)
+    assert not shard.vectors[4:].any()
+    one = encoder.encode_texts(["A single sentence."])
+    np.testing.assert_allclose(one.vectors[0], encoder.reader.embed(["A single sentence."])[0], atol=2e-4)
+
+
+def test_vectors_do_not_depend_on_batches_order_or_scale(encoder, texts):
+    reader = encoder.reader
+    whole = encoder.encode_texts(texts).vectors.astype(np.float64)
+    final, layer = reader.parts
+    for parts, batch_tokens, embedding in (
+        ([final, layer], 64, slice(0, 384)),
+        ([layer, replace(final, scale=3.0)], 2048, slice(384, 768)),
+    ):
+        other = replace(encoder, reader=SpanReader(reader.name, parts, dtype="float32", batch_tokens=batch_tokens))
+        assert other.reader.embedding == embedding
+        order = np.random.default_rng(0).permutation(len(texts))
+        again = other.encode_texts([texts[i] for i in order]).vectors.astype(np.float64)[np.argsort(order)]
+        assert np.abs(whole - again).max() < 2.0**-12  # half of what float16 resolves just above 0.5
+
+
+def test_memory_does_not_follow_the_units_of_a_document(encoder, monkeypatch):
+    held = []
+    monkeypatch.setattr("saelens_data.encoders._GATHER_UNITS", 8)
+    add = ENCODERS._Vectors.add
+
+    def counted(self, units, x):
+        held.append((len(units), self._sums.shape))
+        add(self, units, x)
+
+    monkeypatch.setattr(ENCODERS._Vectors, "add", counted)
+    small = replace(
+        encoder, reader=SpanReader(encoder.reader.name, encoder.reader.parts, dtype="float32", batch_tokens=64)
+    )
+    small.encode_texts(["The next sentence says nothing new. " * 60])
+    assert sum(n for n, _ in held) == 60
+    assert all(n < 24 and shape == (1, 384) for n, shape in held)
+
+
+def test_a_reader_without_an_embedding_gives_no_vectors(tmp_path, encoder, texts, monkeypatch):
+    assert SpanReader(encoder.reader.name, encoder.reader.parts[1:]).embedding is None
+    monkeypatch.setattr(encoder.reader, "embedding", None)
+    monkeypatch.setattr(encoder.reader, "split", poisoned_split(encoder))
+    frame = pl.DataFrame({"doc_id": ["a", "b"], "text": [texts[0], "POISON"]})
+    m = sd.encode(frame, store=tmp_path / "s.sae", encoder=encoder)
+    assert m.vectors is None
+    assert m.docs["error"].to_list() == [None, "RuntimeError: cannot read this"]
+    assert b'"vectors"' not in (tmp_path / "s.sae" / "manifest.json").read_bytes()
+
+
+def test_a_store_begun_without_vectors_is_refused_and_kept(tmp_path, encoder, texts, monkeypatch):
+    frame, store = pl.DataFrame({"doc_id": list("abcd"), "text": texts[:4]}), tmp_path / "s.sae"
+    monkeypatch.setattr(ENCODE, "SHARD_DOCS", 2)
+    with monkeypatch.context() as older:
+        older.setattr(encoder.reader, "embedding", None)
+        older.setattr(StoreWriter, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            sd.encode(frame, store=store, encoder=encoder)
+    before = tree(store)
+    for state in ("an unfinished (2 of 2 shards)", "a complete"):
+        with pytest.raises(sd.SaelensDataError) as caught:
+            sd.encode(frame, store=store, encoder=encoder)
+        assert str(caught.value) == (
+            f"{store} is {state} store of other input (numbers in a document's vector: 0 there, 384 now): "
+            "choose another name, or replace it with --overwrite (overwrite=True)"
+        )
+        assert tree(store) == before
+        with monkeypatch.context() as older:
+            older.setattr(encoder.reader, "embedding", None)
+            assert sd.encode(frame, store=store, encoder=encoder).vectors is None
+        before = tree(store)
+    assert sd.encode(frame, store=store, encoder=encoder, overwrite=True).vectors.shape == (4, 384)
+    assert sd.verify(store) == []
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 def test_bfloat16_finds_the_same_concepts(encoder, texts):
     half = load_encoder(dtype="bfloat16")
     a, b = (dense(e.encode_texts(texts), encoder.sae.d_sae) > 0 for e in (encoder, half))
     assert (a & b).sum() / (a | b).sum() > 0.9
+
+
+def test_bfloat16_gives_the_same_vectors(encoder, texts):
+    exact, rounded = (
+        e.encode_texts(texts[:6]).vectors.astype(np.float64) for e in (encoder, load_encoder(dtype="bfloat16"))
+    )
+    assert (exact * rounded).sum(axis=1).min() > 0.999
+
+
+def poisoned_split(encoder):
+    split = encoder.reader.split
+
+    def poisoned(batch):
+        if any("POISON" in text for text in batch):
+            raise RuntimeError("cannot read this")
+        return split(batch)
+
+    return poisoned
 
 
 def test_offsets_cut_the_span_out_of_the_text(encoder, texts):
@@ -122,18 +235,14 @@ def test_ten_megabytes_in_one_document(encoder):
 
 
 def test_a_poisonous_document_is_an_empty_row_that_says_why(encoder, texts, monkeypatch):
-    split = encoder.reader.split
-
-    def poisoned(batch):
-        if any("POISON" in text for text in batch):
-            raise RuntimeError("cannot read this")
-        return split(batch)
-
-    monkeypatch.setattr(encoder.reader, "split", poisoned)
+    monkeypatch.setattr(encoder.reader, "split", poisoned_split(encoder))
     batch = [*texts[:5], "POISON", *texts[5:7]]
     shard = encode_robustly(encoder, batch)
     assert list(shard.errors) == [None] * 5 + ["RuntimeError: cannot read this"] + [None] * 2
-    good = dense(encoder.encode_texts(texts[:7]), encoder.sae.d_sae)
+    whole = encoder.encode_texts(texts[:7])
+    good = dense(whole, encoder.sae.d_sae)
+    np.testing.assert_allclose(np.delete(shard.vectors, 5, axis=0), whole.vectors, atol=1e-3)
+    assert not shard.vectors[5].any()
     found = dense(shard, encoder.sae.d_sae)
     assert not found[5].any()
     np.testing.assert_allclose(np.delete(found, 5, axis=0)[good > 0.1], good[good > 0.1], rtol=1e-2)
@@ -169,6 +278,7 @@ def test_an_empty_file_makes_an_empty_store(tmp_path, encoder):
     (tmp_path / "none.jsonl").write_text("")
     m = sd.encode(tmp_path / "none.jsonl", store=tmp_path / "none.sae", encoder=encoder)
     assert m.X.shape == (0, encoder.sae.d_sae)
+    assert m.vectors.shape == (0, 384)
 
 
 CHILD = """

@@ -15,16 +15,17 @@ PACKAGE = Path(__file__).parents[1] / "saelens_data"
 LAYERS = [
     {"errors"},
     {"stats"},
+    {"by_latent"},
     {"matrix"},
     {"store", "corpus", "corpus_text", "corpus_chats", "corpus_formats"},
     {"readers", "sae"},
     {"encoders"},
     {"encode", "labels", "space"},
     {"results", "wording", "query"},
-    {"evidence", "training", "concepts", "retrieve"},
+    {"evidence", "training", "concepts", "lexical", "ranking", "by_example", "hits", "retrieve"},
     {"pairing", "grouping", "comparison", "adjust", "findings", "holdout", "diff", "aa_check", "gate"},
     {"partition", "contrasts", "many", "trend", "many_check"},
-    {"page", "report", "report_caveats", "report_charts", "report_examples", "report_findings"},
+    {"page", "report", "report_caveats", "report_charts", "report_examples", "report_findings", "report_many", "report_trend"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -117,6 +117,23 @@ def test_density_and_means(seed: int, n: int, d: int) -> None:
     assert m.pooled("max") is m
 
 
+@quick
+@given(seeds, heights, widths, st.data())
+def test_vectors_go_with_their_documents(seed: int, n: int, d: int, data: st.DataObject) -> None:
+    m = random_matrix(seed, n, d)
+    rows = data.draw(st.lists(st.integers(0, n - 1), unique=True)) if n else []
+    np.testing.assert_array_equal(m.take_docs(rows).vectors, m.vectors[rows])
+    keep = [i for i in range(n) if i % 3 == 0]
+    np.testing.assert_array_equal(m.filter_docs("model = 'A'").vectors, m.vectors[keep])
+    for same in (m.filter_concepts("latent > 1"), m.pooled("mean"), m.with_docs(m.docs[["doc_id"]])):
+        assert np.shares_memory(same.vectors, m.vectors) or not n
+        np.testing.assert_array_equal(same.vectors, m.vectors)
+    parts = [m.take_docs(range(n // 2)), m.take_docs(range(n // 2, n))]
+    np.testing.assert_array_equal(ConceptMatrix.concat(parts).vectors, m.vectors)
+    assert ConceptMatrix.concat([parts[0], replace(parts[1], vectors=None)]).vectors is None
+    assert replace(m, vectors=None).take_docs(rows).vectors is None
+
+
 def test_means_and_maxima_do_not_mix() -> None:
     m = random_matrix(1, 6, 4)
     mean = m.take_docs([0, 1, 2]).pooled("mean")
@@ -228,6 +245,9 @@ def test_misaligned_parts_are_refused_with_both_numbers() -> None:
         ({"docs": m.docs.drop("doc_id")}, "'doc_id' is missing"),
         ({"evidence": short}, f"{m.X.nnz - 1} means"),
         ({"evidence": replace(m.evidence, units=m.evidence.units.take(np.arange(5)))}, "units of 5 documents"),
+        ({"vectors": m.vectors[:5]}, r"vectors: \[6, dim\] float16 wanted, got \[5, 5\] float16"),
+        ({"vectors": m.vectors[:, 0]}, r"got \[6\] float16"),
+        ({"vectors": m.vectors.astype(np.float32)}, "got .* float32"),
         ({"X": m.X.astype(np.float64)}, "csr float64"),
         ({"X": csc_array(m.X)}, "csc float32"),
     ]
@@ -243,6 +263,8 @@ def test_x_is_read_only_and_works_with_scipy() -> None:
     m = random_matrix(1, 6, 4)
     with pytest.raises(ValueError, match="read-only"):
         m.X.data[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        m.vectors[0] = 1
     full = m.X.toarray()
     np.testing.assert_allclose((m.X @ m.X.T).toarray(), full @ full.T, rtol=1e-6)
     np.testing.assert_array_equal(m.X[[2, 0]].toarray(), full[[2, 0]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from decimal import Decimal
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -23,19 +25,24 @@ from synthetic import concepts, random_matrix, shard_of, write, writer
 from saelens_data.errors import InputError, StoreError
 from saelens_data.matrix import ConceptMatrix, Source, Units
 from saelens_data.store import Shard, is_store, open_store, shard_plan, verify_store, write_store
+from saelens_data.store.shard import decode_shard, encode_shard
 
+VECTORS_MEMBER = b'"vectors": {"dim": 5, "of": "units by tokens"},\n '
 V1 = Path(__file__).parent / "data" / "store_v1.sae"
+V1_VECTORS = V1.with_name("store_v1_vectors.sae")
 
 
 def arrays(m: ConceptMatrix) -> dict[str, np.ndarray]:
     ev = m.evidence
     assert ev is not None
     names = {"max": m.X.data, "latents": m.X.indices, "ptr": m.X.indptr, "mean": ev.mean, "unit": ev.unit}
-    return {**names, "unit_ptr": ev.units.ptr, "start": ev.units.start, "end": ev.units.end}
+    dense = {} if m.vectors is None else {"vectors": m.vectors}
+    return {**names, "unit_ptr": ev.units.ptr, "start": ev.units.start, "end": ev.units.end, **dense}
 
 
 def assert_same(found: ConceptMatrix, expected: ConceptMatrix) -> None:
     assert found.X.shape == expected.X.shape
+    assert (found.vectors is None) == (expected.vectors is None)
     for name, values in arrays(expected).items():
         np.testing.assert_array_equal(arrays(found)[name], values, err_msg=name)
     last = ["n_units", "n_tokens", "error"]
@@ -65,9 +72,13 @@ def owner(array: np.ndarray) -> object:
     st.integers(0, 6),
     st.integers(1, 4),
     st.integers(0, 99),
+    st.booleans(),
 )
-def test_round_trip_in_shards(seed: int, ids: list[str], d: int, docs_per_shard: int, order: int) -> None:
+def test_round_trip_in_shards(
+    seed: int, ids: list[str], d: int, docs_per_shard: int, order: int, with_vectors: bool
+) -> None:
     m = random_matrix(seed, len(ids), d, ids=ids)
+    m = m if with_vectors else replace(m, vectors=None)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "é.sae"
         write(path, m, docs_per_shard, order)
@@ -97,10 +108,12 @@ def test_shards_are_independent_of_the_cut_and_readable_by_others(tmp_path: Path
     assert table["latents"].to_list() == [m.X.indices[row].tolist() for row in rows]
     assert table["maxima"].to_list() == [m.X.data[row].tolist() for row in rows]
     assert table["error"].to_list() == m.docs["error"].to_list()
+    np.testing.assert_array_equal(table["vector"].to_numpy(), m.vectors)
     group = pq.read_metadata(tmp_path / "b.sae" / "shards" / "00000.parquet").row_group(0)
     encodings = {group.column(i).path_in_schema: group.column(i).encodings for i in range(group.num_columns)}
     assert "DELTA_BINARY_PACKED" in encodings["latents.list.element"]
     assert "BYTE_STREAM_SPLIT" in encodings["maxima.list.element"]
+    assert "BYTE_STREAM_SPLIT" in encodings["vector.list.element"]
 
 
 def test_columns_of_every_type_come_back(tmp_path: Path) -> None:
@@ -136,6 +149,7 @@ def test_format_1_opens() -> None:
         path = Path(shutil.copytree(V1, Path(folder) / "old.sae"))
         m = open_store(path)
         assert verify_store(path) == []
+    assert m.vectors is None
     assert m.X.toarray().tolist() == [[1.5, 0, 0.25], [0, 0, 0], [0, 0, 0], [2.0, 3.5, 0]]
     assert m.pooled("mean").X.toarray().tolist() == [[1.0, 0, 0.125], [0, 0, 0], [0, 0, 0], [2.0, 3.5, 0]]
     found = arrays(m)
@@ -167,15 +181,27 @@ def test_format_1_opens() -> None:
     )
 
 
-def test_the_specification_reads_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_format_1_with_vectors_opens() -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(shutil.copytree(V1_VECTORS, Path(folder) / "old.sae"))
+        m = open_store(path)
+        assert verify_store(path) == []
+        assert m.by_latent.rows.tolist() == [0, 2, 2]
+    assert m.vectors.dtype == np.float16
+    assert m.vectors.tolist() == [np.float16([0.6, 0, -0.8]).tolist(), [0, 0, 0], [0, 1, 0]]
+    assert m.X.toarray().tolist() == [[1.5, 0], [0, 0], [2.0, 3.5]]
+
+
+@pytest.mark.parametrize("old", [V1, V1_VECTORS])
+def test_the_specification_reads_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: Path) -> None:
     text = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
-    shutil.copytree(V1, tmp_path / "answers.sae")
+    shutil.copytree(old, tmp_path / "answers.sae")
     monkeypatch.chdir(tmp_path)
     names: dict[str, pl.DataFrame] = {}
     exec(text.split("```python\n")[1].split("```")[0], names)
-    assert names["docs"]["latents"].to_list() == [[2, 7], [], [], [2, 5]]
-    manifest = json.loads((V1 / "manifest.json").read_bytes())
-    members = {*manifest, *manifest["source"], *manifest["parts"]["shards/00000.parquet"]}
+    assert names["docs"]["latents"].to_list() == ([[2, 7], [], [], [2, 5]] if old == V1 else [[2], [], [2, 5]])
+    manifest = json.loads((old / "manifest.json").read_bytes())
+    members = {*manifest, *manifest["source"], *manifest["parts"]["shards/00000.parquet"], *manifest.get("vectors", ())}
     stored = {*members, *names["activations"].columns, *concepts([1]).columns}
     assert [name for name in stored if f"`{name}`" not in text] == []
 
@@ -188,11 +214,11 @@ def test_opening_maps_and_does_not_read(tmp_path: Path) -> None:
         indptr = np.arange(n + 1, dtype=np.int64)
         ones = np.ones(n, np.float32)
         units = Units(indptr, np.zeros(n, np.int32), np.ones(n, np.int32))
-        shard = Shard(
-            indptr, empty[1:].astype(np.int32), ones, ones, empty[1:].astype(np.int32), units, indptr[1:], [None] * n
-        )
+        zeros, none = empty[1:].astype(np.int32), [None] * n
+        vectors = np.tile(np.float16([0.6, 0.8]), (n, 1))
+        shard = Shard(indptr, zeros, ones, ones, zeros, units, indptr[1:], none, vectors)
         docs = pl.DataFrame({"doc_id": [f"doc {i}" for i in range(n)], "text": ["text"] * n})
-        with writer(path, random_matrix(1, 2, 2), docs=docs, plan=[(0, n)]) as store:
+        with writer(path, random_matrix(1, 2, 2), docs=docs, plan=[(0, n)], vector_dim=2) as store:
             store.write_shard(0, shard)
             store.finish()
         before = _bytes_read()
@@ -312,6 +338,7 @@ def test_other_input_is_refused_and_overwritten_only_on_request(tmp_path: Path) 
             {"digest": "x"},
             "unfinished (1 of 4 shards) store of other input (the texts, their columns or the encoder's labels are not the same)",
         ),
+        ({"vector_dim": 7}, "numbers in a document's vector: 5 there, 7 now"),
         ({"source": replace(m.source, hook="h")}, "hook: 'final' there, 'h' now"),
         ({"source": replace(m.source, versions={})}, "versions: {'numpy': '2'} there, {} now"),
         ({"plan": shard_plan(10, 5)}, "shards: 4 there, 2 now"),
@@ -413,6 +440,11 @@ def test_unusable_input_is_refused(
         ({"units": Units(np.array([0, 2, 3]), np.array([5, 5, 5]), np.array([9, 4, 9]))}, "0 <= start <= end"),
         ({"n_tokens": np.array([1, -1])}, "n_tokens"),
         ({"errors": [None]}, "errors: 1 for 2 documents"),
+        ({"vectors": np.zeros((3, 4), np.float16)}, r"vectors: \[2, dim\] float16 wanted, got \[3, 4\] float16"),
+        ({"vectors": np.zeros((2, 4), np.float32)}, "wanted, got .* float32"),
+        ({"vectors": np.zeros((2, 0), np.float16)}, r"got \[2, 0\]"),
+        ({"vectors": np.float16([[0, 1], [0.9, 0]])}, "vectors: length 1 wanted, or all zeros"),
+        ({"vectors": np.float16([[0, 1], [np.nan, 0]])}, "vectors: length 1 wanted, or all zeros"),
     ],
 )
 def test_a_shard_is_checked_at_construction(changes: dict[str, object], message: str) -> None:
@@ -430,13 +462,60 @@ def test_a_shard_is_checked_at_construction(changes: dict[str, object], message:
         replace(good, **changes)
 
 
+def test_a_document_without_units_has_no_vector() -> None:
+    none, whole = np.empty(0, np.float32), np.empty(0, np.int32)
+    units = Units(np.zeros(2, np.int64), whole, whole)
+    shard = Shard(np.zeros(2, np.int64), whole, none, none, whole, units, np.zeros(1, np.int64), [None])
+    assert replace(shard, vectors=np.zeros((1, 2), np.float16)).vector_dim == 2
+    with pytest.raises(ValueError, match="for every document without units"):
+        replace(shard, vectors=np.float16([[0, 1]]))
+
+
 def test_a_shard_must_fit_its_store(tmp_path: Path) -> None:
     m = random_matrix(5, 10, 6)
     with writer(tmp_path / "s.sae", m, concepts=concepts(range(1))) as store:
         with pytest.raises(ValueError, match="2 documents, the plan has 0 to 3"):
             store.write_shard(0, shard_of(m, 0, 2))
+        with pytest.raises(ValueError, match="vectors of None, 5 planned"):
+            store.write_shard(0, replace(shard_of(m, 0, 3), vectors=None))
         with pytest.raises(ValueError, match="is not in the concept table"):
             store.write_shard(0, shard_of(m, 0, 3))
+
+
+def test_a_shard_with_other_vectors_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
+    m = random_matrix(5, 6, 3)
+    for name, matrix, old, new, said in (
+        ("with", m, b'"dim": 5', b'"dim": 6', "5 numbers in a document's vector, the manifest says 6"),
+        ("none", replace(m, vectors=None), b'"plan": [', VECTORS_MEMBER + b'"plan": [', "no numbers .* says 5"),
+        ("odd", m, b'"units by tokens"', b'"first unit"', "manifest.json is damaged"),
+    ):
+        path = tmp_path / f"{name}.sae"
+        write(path, matrix)
+        shutil.rmtree(path / "derived")
+        (path / "manifest.json").write_bytes(resealed((path / "manifest.json").read_bytes(), old, new))
+        (problem,) = verify_store(path)
+        assert re.search(said, problem)
+        with pytest.raises(StoreError, match=said):
+            open_store(path)
+
+
+def test_a_vector_column_that_is_no_vector_is_refused(tmp_path: Path) -> None:
+    data = encode_shard(0, shard_of(random_matrix(5, 3, 3), 0, 3))
+    table = pq.read_table(pa.BufferReader(data))
+    at, dense = table.column_names.index("vector"), table.column("vector").combine_chunks()
+    lists = dense.cast(pa.list_(pa.float16()))
+
+    def decoded(column: pa.Array) -> Shard:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.set_column(at, "vector", column), sink)
+        return decode_shard(sink.getvalue().to_pybytes())[1]
+
+    np.testing.assert_array_equal(decoded(lists).vectors, decode_shard(data)[1].vectors)  # another writer's lists
+    ragged = pa.array([[1.0], [1.0, 0.0], [0.0]], pa.list_(pa.float16()))
+    nulls = pa.array([[None, 1.0]] * 3, pa.list_(pa.float16()))
+    for column in (ragged, nulls, dense.cast(pa.list_(pa.float32(), 5)), pa.array([1, 2, 3])):
+        with pytest.raises(ValueError, match="vector: lists of one length of float16"):
+            decoded(column)
 
 
 def test_write_store_needs_maxima_and_units(tmp_path: Path) -> None:

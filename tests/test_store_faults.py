@@ -47,7 +47,7 @@ def child(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path) -> None:
     write(tmp_path / "whole.sae", random_matrix(3, 120, 20))
     expected = tree(tmp_path / "whole.sae")
-    assert len(expected) == 40 + 3 + 10  # shards, manifest and tables, derived arrays
+    assert len(expected) == 40 + 3 + 11  # shards, manifest and tables, derived arrays
     dice, kills, path, progress = random.Random(1), 0, tmp_path / "killed.sae", set()
     while kills < KILLS or path.exists():
         with child(path, "write", dice.randrange(99)) as process:
@@ -135,6 +135,7 @@ def test_a_crash_before_any_single_change_of_the_disk(tmp_path: Path, monkeypatc
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     path, dice = tmp_path / "s.sae", random.Random(1)
     write(path, random_matrix(3, 9, 4))
+    assert open_store(path).by_latent
     assert verify_store(path) == []
     for file in sorted(path.rglob("*")):
         if file.is_dir() or file.name == ".lock":
@@ -166,6 +167,8 @@ def test_every_bit_of_the_manifest_counts(tmp_path: Path) -> None:
 def test_missing_and_unknown_files_are_reported(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.sae", tmp_path / "s.sae"
     write(whole, random_matrix(3, 9, 4))
+    assert open_store(whole).by_latent
+    assert len(tree(whole)) == 3 + 3 + 11 + 5
     for name in tree(whole):
         shutil.copytree(whole, path)
         (path / name).unlink()
@@ -175,7 +178,13 @@ def test_missing_and_unknown_files_are_reported(tmp_path: Path) -> None:
         else:
             assert any(name in problem for problem in verify_store(path)), name
         shutil.rmtree(path)
-    for name in ("notes.txt", "shards/00099.parquet", "derived/extra.npy", ".tmp-docs.parquet.77"):
+    for name in (
+        "notes.txt",
+        "shards/00099.parquet",
+        "derived/extra.npy",
+        "derived/by_latent/x",
+        ".tmp-docs.parquet.77",
+    ):
         (whole / name).write_text("x")
         assert verify_store(whole) == [f"{whole / name} is not part of the store: delete it"]
         (whole / name).unlink()

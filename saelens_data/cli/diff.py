@@ -84,7 +84,7 @@ def diff_command(
     \b
     Example: saelens-data diff old.jsonl new.jsonl --pair-on prompt --report diff.html
              saelens-data diff all.sae --where "model = 'A'" --versus "model = 'B'"
-             saelens-data diff answers.sae --by model --report models.html
+             saelens-data diff answers.sae --by model
              saelens-data diff old.sae new.sae --fail-on "abs(difference) > 0.1" --watch refus
     """
     from saelens_data.diff import diff

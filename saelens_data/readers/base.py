@@ -40,6 +40,8 @@ class Reader(Protocol):
     dtype: torch.dtype
     #: Limits that change the numbers.
     limits: dict[str, int]
+    #: Which numbers of a unit's vector are, up to a factor, the model's own embedding of the unit; None if it has none.
+    embedding: slice | None
 
     def split(self, texts: Sequence[str]) -> Reading:
         """Cut documents into units. Offsets count characters; units lie in the order of the text."""

@@ -71,6 +71,15 @@ class SpanReader:
         #: Length of each part, in order.
         self.widths = [self._attach(part) for part in self.parts]
         self.d_in = sum(self.widths)
+        self.embedding = self._embedding()
+
+    def _embedding(self) -> slice | None:
+        """Where the part "final" lies in a vector."""
+        names = [part.name for part in self.parts if part.scale > 0]
+        if "final" not in names:
+            return None
+        at = [part.name for part in self.parts].index("final")
+        return slice(sum(self.widths[:at]), sum(self.widths[: at + 1]))
 
     def _attach(self, part: Part) -> int:
         if part.name == "final":

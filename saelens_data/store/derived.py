@@ -7,22 +7,18 @@ manifest that the arrays were built from, and the size and SHA-256 of each file.
 from __future__ import annotations
 
 import io
-import json
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from saelens_data.errors import StoreError
-from saelens_data.store.files import TEMPORARY, locked, sync_folder
+from saelens_data.store import arrays as files_of
+from saelens_data.store.files import locked
 from saelens_data.store.manifest import CONCEPTS, DOCS, Manifest, read_part
 from saelens_data.store.shard import Shard, decode_shard
 
@@ -36,8 +32,6 @@ WAIT_SECONDS = 60.0
 
 #: Columns of documents that come from the shards.
 SHARD_COLUMNS = {"n_units": pl.Int32, "n_tokens": pl.Int32, "error": pl.String}
-_UNFINISHED = TEMPORARY + FOLDER
-_REPLACED = TEMPORARY + FOLDER + "-old"
 
 
 @dataclass(frozen=True)
@@ -48,20 +42,27 @@ class Derived:
     docs: pl.DataFrame
 
 
-def shapes(manifest: Manifest) -> dict[str, tuple[int, np.dtype[Any]]]:
-    """Length and dtype of each derived array. Rows are documents, columns the rows of concepts.parquet."""
+def shapes(manifest: Manifest) -> files_of.Shapes:
+    """Shape and dtype of each derived array. Rows are documents, columns the rows of concepts.parquet."""
     nnz, n_units, n_docs = manifest.total("activations"), manifest.total("units"), manifest.n_docs
     index = np.dtype("<i8" if nnz > np.iinfo(np.int32).max else "<i4")
+    vectors = {} if manifest.vector_dim is None else {"vectors": ((n_docs, manifest.vector_dim), np.dtype("<f2"))}
     return {
-        "indptr": (n_docs + 1, index),
-        "indices": (nnz, index),
-        "max": (nnz, np.dtype("<f4")),
-        "mean": (nnz, np.dtype("<f4")),
-        "unit": (nnz, np.dtype("<i4")),
-        "unit_ptr": (n_docs + 1, np.dtype("<i8")),
-        "unit_start": (n_units, np.dtype("<i4")),
-        "unit_end": (n_units, np.dtype("<i4")),
+        "indptr": ((n_docs + 1,), index),
+        "indices": ((nnz,), index),
+        "max": ((nnz,), np.dtype("<f4")),
+        "mean": ((nnz,), np.dtype("<f4")),
+        "unit": ((nnz,), np.dtype("<i4")),
+        "unit_ptr": ((n_docs + 1,), np.dtype("<i8")),
+        "unit_start": ((n_units,), np.dtype("<i4")),
+        "unit_end": ((n_units,), np.dtype("<i4")),
+        **vectors,
     }
+
+
+def names(manifest: Manifest) -> list[str]:
+    """The files that the index lists."""
+    return [*(f"{name}.npy" for name in shapes(manifest)), DOCS_ARROW]
 
 
 def pieces(path: Path, manifest: Manifest) -> Iterator[Derived]:
@@ -81,10 +82,11 @@ def pieces(path: Path, manifest: Manifest) -> Iterator[Derived]:
             "unit_start": shard.units.start,
             "unit_end": shard.units.end,
         }
+        if shard.vectors is not None:
+            arrays["vectors"] = shard.vectors
         yield Derived({k: v.astype(dtypes[k], copy=False) for k, v in arrays.items()}, _doc_columns(shard))
         nnz, n_units = nnz + len(shard.latents), n_units + len(shard.units.start)
-    ends = {"indptr": nnz, "unit_ptr": n_units}
-    last = {name: np.array([ends[name]] if name in ends else [], dtype) for name, dtype in dtypes.items()}
+    last = {"indptr": np.array([nnz], dtypes["indptr"]), "unit_ptr": np.array([n_units], dtypes["unit_ptr"])}
     yield Derived(last, pl.DataFrame(schema=SHARD_COLUMNS))
 
 
@@ -122,25 +124,24 @@ def load(path: Path, manifest: Manifest) -> Derived | None:
 
     Sizes, types and lengths are checked, the content is not read.
     """
-    folder = path / FOLDER
-    try:
-        index = json.loads((folder / INDEX).read_bytes())
-        if index["manifest"] != manifest.checksum or index["layout"] != LAYOUT:
-            return None
-        if any((folder / name).stat().st_size != entry["bytes"] for name, entry in index["files"].items()):
-            return None
-        arrays = {name: _map_array(folder / f"{name}.npy") for name in shapes(manifest)}
-        docs = _map_arrow(folder / DOCS_ARROW)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    arrays = files_of.mapped(path / FOLDER, INDEX, manifest, shapes(manifest), LAYOUT)
+    if arrays is None:
         return None
-    right = all(arrays[name].shape == (n,) and arrays[name].dtype == d for name, (n, d) in shapes(manifest).items())
-    return Derived(arrays, docs) if right and docs.height == manifest.n_docs else None
+    try:
+        docs = _map_arrow(path / FOLDER / DOCS_ARROW)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return Derived(arrays, docs) if docs.height == manifest.n_docs else None
 
 
 def in_memory(path: Path, manifest: Manifest) -> Derived:
     """The same arrays without touching the disk."""
     found = list(pieces(path, manifest))
-    arrays = {name: np.concatenate([piece.arrays[name] for piece in found]) for name in shapes(manifest)}
+    empty = {name: np.empty((0, *shape[1:]), dtype) for name, (shape, dtype) in shapes(manifest).items()}
+    arrays = {
+        name: np.concatenate([none, *(piece.arrays[name] for piece in found if name in piece.arrays)])
+        for name, none in empty.items()
+    }
     for array in arrays.values():
         array.flags.writeable = False
     return Derived(arrays, docs_table(path, manifest, [piece.docs for piece in found]))
@@ -148,72 +149,25 @@ def in_memory(path: Path, manifest: Manifest) -> Derived:
 
 def build(path: Path, manifest: Manifest) -> None:
     """Write derived/ in a temporary folder and rename it. The caller holds the lock. Raises OSError."""
-    temporary, final, old = path / _UNFINISHED, path / FOLDER, path / _REPLACED
-    remove(temporary)
-    remove(old)
-    try:
-        temporary.mkdir()
-        _write_files(path, manifest, temporary)
-        if final.exists():
-            final.replace(old)
-        temporary.replace(final)
-    except BaseException:
-        with suppress(OSError):
-            remove(temporary)
-        raise
-    remove(old)
-    sync_folder(path)
+    with files_of.replaced(path, FOLDER) as folder:
+        from_shards = []
+        with files_of.array_files(folder, shapes(manifest)) as files:
+            for piece in pieces(path, manifest):
+                for name, array in piece.arrays.items():
+                    files[name].write(np.ascontiguousarray(array).data)
+                from_shards.append(piece.docs)
+        with (folder / DOCS_ARROW).open("wb") as file:
+            _write_arrow(docs_table(path, manifest, from_shards), file)
+            files_of.sync(file)
+        index = files_of.index_bytes(manifest, folder, names(manifest), LAYOUT)
+        files_of.write_index(folder, INDEX, index)
 
 
-def index_bytes(manifest: Manifest, folder: Path) -> bytes:
-    """derived.json for the files in `folder`."""
-    names = [*(f"{name}.npy" for name in shapes(manifest)), DOCS_ARROW]
-    files = {}
-    for name in names:
-        with (folder / name).open("rb") as file:
-            entry = {"bytes": os.fstat(file.fileno()).st_size, "sha256": file_digest(file, "sha256").hexdigest()}
-        files[name] = entry
-    return json.dumps({"layout": LAYOUT, "manifest": manifest.checksum, "files": files}, indent=1).encode() + b"\n"
-
-
-def _write_files(path: Path, manifest: Manifest, folder: Path) -> None:
-    from_shards = []
-    with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in shapes(manifest)}
-        for name, (length, dtype) in shapes(manifest).items():
-            header = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
-            np.lib.format.write_array_header_1_0(files[name], header)
-        # Plain writes, not a writable map: on a full disk a map kills the process, a write raises OSError.
-        for piece in pieces(path, manifest):
-            for name, array in piece.arrays.items():
-                files[name].write(array.data)
-            from_shards.append(piece.docs)
-        for file in files.values():
-            _sync(file)
-    with (folder / DOCS_ARROW).open("wb") as file:
-        _write_arrow(docs_table(path, manifest, from_shards), file)
-        _sync(file)
-    with (folder / INDEX).open("wb") as file:
-        file.write(index_bytes(manifest, folder))
-        _sync(file)
-    sync_folder(folder)
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _write_arrow(table: pl.DataFrame, file: Any) -> None:
+def _write_arrow(table: pl.DataFrame, file: IO[bytes]) -> None:
     """One batch in Polars' own memory layout, so that mapping it needs no conversion."""
     arrow = table.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     with pa.ipc.new_file(file, arrow.schema) as writer:
         writer.write_table(arrow)
-
-
-def _map_array(file: Path) -> np.ndarray:
-    """A plain array over the mapped file: the memmap class costs time at every slice."""
-    return np.asarray(np.lib.format.open_memmap(file, mode="r"))
 
 
 def _map_arrow(file: Path) -> pl.DataFrame:
@@ -232,6 +186,11 @@ def _read_shard(path: Path, manifest: Manifest, name: str, rows: tuple[int, int]
     n = rows[1] - rows[0]
     if len(shard.n_tokens) != n or (n and first != rows[0]) or shard.counts != _recorded(manifest, name):
         raise StoreError(f"{path / name} does not hold the documents that the manifest says")
+    if shard.vector_dim != manifest.vector_dim:
+        raise StoreError(
+            f"{path / name} does not follow the format: {shard.vector_dim or 'no'} numbers in a document's vector, "
+            f"the manifest says {manifest.vector_dim or 'none'}"
+        )
     return shard
 
 
@@ -250,11 +209,3 @@ def _positions(latents: np.ndarray, found: np.ndarray, shard: Path) -> np.ndarra
 def _doc_columns(shard: Shard) -> pl.DataFrame:
     columns = {"n_units": np.diff(shard.units.ptr), "n_tokens": shard.n_tokens, "error": list(shard.errors)}
     return pl.DataFrame(columns, schema=SHARD_COLUMNS)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -23,6 +23,9 @@ CONCEPTS = "concepts.parquet"
 SHARDS = "shards"
 #: What is counted in each shard and summed over all.
 SHARD_COUNTS = ("activations", "units", "tokens", "errors")
+#: What a document's vector is: of the reader's embeddings of its units, each of length 1, the mean with the units'
+#: tokens as weights, brought to length 1.
+VECTORS_OF = "units by tokens"
 
 #: Stands for the checksum while it is computed: SHA-256 of the file with these 64 zeros in its place.
 _NO_CHECKSUM = "0" * 64
@@ -40,6 +43,8 @@ class Manifest:
     complete: bool = False
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checksum: str = ""
+    #: Numbers in each document's vector; None in a store without vectors.
+    vector_dim: int | None = None
 
     @property
     def shard_names(self) -> list[str]:
@@ -82,6 +87,7 @@ class Manifest:
             "documents": self.n_docs,
             "latents": self.n_latents,
             **{count: self.total(count) for count in SHARD_COUNTS},
+            **({} if self.vector_dim is None else {"vectors": {"dim": self.vector_dim, "of": VECTORS_OF}}),
             "plan": [0, *(stop for _, stop in self.plan)],
             "parts": {name: self.parts[name] for name in (CONCEPTS, DOCS, *self.shard_names) if name in self.parts},
         }
@@ -176,9 +182,18 @@ def _from_content(content: Mapping[str, Any]) -> Manifest:
         complete={"complete": True, "encoding": False}[content["state"]],
         parts=content["parts"],
         checksum=content["checksum"],
+        vector_dim=_vector_dim(content),
     )
     _check_parts(manifest)
     return manifest
+
+
+def _vector_dim(content: Mapping[str, Any]) -> int | None:
+    if (vectors := content.get("vectors")) is None:
+        return None
+    if (dim := int(vectors["dim"])) < 1 or vectors["of"] != VECTORS_OF:
+        raise ValueError("vectors of an unknown kind")
+    return dim
 
 
 def _check_parts(manifest: Manifest) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from saelens_data.errors import StoreError
 from saelens_data.matrix import ConceptMatrix, Evidence, Units, canonical_csr
+from saelens_data.store.by_latent import stored_by_latent
 from saelens_data.store.derived import derive, read_concepts
 from saelens_data.store.manifest import read_manifest
 
@@ -27,4 +29,5 @@ def open_store(path: str | Path) -> ConceptMatrix:
     X = canonical_csr(arrays["max"], arrays["indices"], arrays["indptr"], (manifest.n_docs, manifest.n_latents))
     units = Units(arrays["unit_ptr"], arrays["unit_start"], arrays["unit_end"])
     evidence = Evidence(arrays["mean"], arrays["unit"], units)
-    return ConceptMatrix(X, derived.docs, concepts, manifest.source, evidence)
+    m = ConceptMatrix(X, derived.docs, concepts, manifest.source, evidence, arrays.get("vectors"))
+    return m.backed(partial(stored_by_latent, path.absolute(), manifest))

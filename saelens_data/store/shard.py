@@ -28,7 +28,11 @@ SCHEMA = pa.schema(
         "unit_end": _INT_LIST,
     }
 )
+#: Column of the documents' vectors; a store has it in all shards or in none.
+VECTOR = "vector"
 _MAX_INT32 = np.iinfo(np.int32).max
+#: How far from 1 the length of a vector may be: rounding to float16 moves it by less.
+_LENGTH_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,7 @@ class Shard:
     `latents` int32, ascending in each document; `maxima` float32 > 0 and `means` float32 >= 0 over the document's
     units; `unit` int32, number within the document of the unit that holds the maximum.
     `units` are the documents' units, `n_tokens` [n] int64, `errors` [n] why a document has no activations, or None.
+    `vectors` [n, dim] float16, each of length 1 or, for a document without units, all zeros; None if not kept.
     Raises ValueError for parts that do not fit together and for values that no encoder may give (NaN, infinity).
     """
 
@@ -50,12 +55,20 @@ class Shard:
     units: Units
     n_tokens: np.ndarray
     errors: Sequence[str | None]
+    vectors: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)
         _check_lengths(self)
         _check_activations(self)
         _check_units(self)
+        if self.vectors is not None:
+            _check_vectors(self.vectors, np.diff(self.units.ptr))
+
+    @property
+    def vector_dim(self) -> int | None:
+        """Numbers in each document's vector; None without vectors."""
+        return None if self.vectors is None else int(self.vectors.shape[1])
 
     @property
     def counts(self) -> dict[str, int]:
@@ -85,10 +98,14 @@ def encode_shard(first_doc: int, shard: Shard) -> bytes:
         "unit_start": _lists(spans, shard.units.start.astype(np.int32, copy=False)),
         "unit_end": _lists(spans, shard.units.end.astype(np.int32, copy=False)),
     }
-    sink = pa.BufferOutputStream()
     table = pa.table(columns, schema=SCHEMA)
+    encodings = dict(_ENCODINGS)
+    if shard.vectors is not None:
+        table = table.append_column(VECTOR, _fixed_lists(shard.vectors))
+        encodings[f"{VECTOR}.list.element"] = "BYTE_STREAM_SPLIT"
+    sink = pa.BufferOutputStream()
     pq.write_table(
-        table, sink, compression="zstd", compression_level=3, use_dictionary=False, column_encoding=_ENCODINGS
+        table, sink, compression="zstd", compression_level=3, use_dictionary=False, column_encoding=encodings
     )
     data: bytes = sink.getvalue().to_pybytes()
     return data
@@ -108,7 +125,8 @@ def decode_shard(data: bytes) -> tuple[int, Shard]:
         raise ValueError("n_units is not the number of units")
     n_tokens = columns["n_tokens"].to_numpy().astype(np.int64)
     errors = columns["error"].to_pylist()
-    shard = Shard(indptr, latents, maxima, means, unit, Units(ptr, start, end), n_tokens, errors)
+    vectors = _vectors(found.column(VECTOR).combine_chunks()) if VECTOR in found.column_names else None
+    shard = Shard(indptr, latents, maxima, means, unit, Units(ptr, start, end), n_tokens, errors, vectors)
     return int(doc[0]) if len(doc) else 0, shard
 
 
@@ -131,6 +149,24 @@ def _offsets(ptr: np.ndarray) -> np.ndarray:
 
 def _lists(offsets: np.ndarray, values: np.ndarray) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def _fixed_lists(vectors: np.ndarray) -> Any:
+    kind = pa.list_(pa.field("element", pa.float16()), vectors.shape[1])
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).ravel()), type=kind)
+
+
+def _vectors(column: Any) -> np.ndarray:
+    """[n, dim]. Raises ValueError for lists of other lengths, other numbers and nulls."""
+    kind, wrong = column.type, ValueError(f"{VECTOR}: lists of one length of float16 without nulls wanted")
+    if not (fixed := pa.types.is_fixed_size_list(kind)) and not pa.types.is_list(kind):
+        raise wrong
+    lengths = {kind.list_size} if fixed else set(np.diff(column.offsets.to_numpy()).tolist())
+    values = column.flatten()
+    if len(lengths) != 1 or values.type != pa.float16() or column.null_count or values.null_count:
+        raise wrong
+    found: np.ndarray = values.to_numpy().reshape(len(column), lengths.pop())
+    return found
 
 
 def _same_lists(columns: Mapping[str, Any], names: Sequence[str]) -> list[np.ndarray]:
@@ -188,3 +224,13 @@ def _check_units(shard: Shard) -> None:
         raise ValueError("units: 0 <= start <= end wanted")
     if len(shard.n_tokens) and (shard.n_tokens.min() < 0 or shard.n_tokens.max() > _MAX_INT32):
         raise ValueError("n_tokens: not negative and below 2**31 wanted")
+
+
+def _check_vectors(vectors: np.ndarray, n_units: np.ndarray) -> None:
+    n = len(n_units)
+    if vectors.ndim != 2 or len(vectors) != n or not vectors.shape[1] or vectors.dtype != np.float16:
+        raise ValueError(f"vectors: [{n}, dim] float16 wanted, got {list(vectors.shape)} {vectors.dtype}")
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    # Written so that NaN fails too.
+    if not ((np.abs(lengths - 1) < _LENGTH_TOLERANCE) | (lengths == 0)).all() or lengths[n_units == 0].any():
+        raise ValueError("vectors: length 1 wanted, or all zeros, as for every document without units")

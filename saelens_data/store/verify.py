@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from saelens_data.errors import StoreError
-from saelens_data.store import derived
+from saelens_data.store import by_latent, derived
+from saelens_data.store.arrays import index_bytes
 from saelens_data.store.files import LOCK
 from saelens_data.store.manifest import CONCEPTS, DOCS, MANIFEST, SHARDS, Manifest, read_manifest, read_part
 
@@ -38,9 +39,9 @@ def _unfinished(path: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _strangers(path: Path, manifest: Manifest) -> Iterator[str]:
-    known = {MANIFEST, LOCK, SHARDS, derived.FOLDER, *manifest.parts}
-    derived_names = {derived.INDEX, derived.DOCS_ARROW, *(f"{name}.npy" for name in derived.shapes(manifest))}
-    known |= {f"{derived.FOLDER}/{name}" for name in derived_names}
+    known = {MANIFEST, LOCK, SHARDS, derived.FOLDER, by_latent.FOLDER, *manifest.parts}
+    for kind in (derived, by_latent):
+        known |= {f"{kind.FOLDER}/{name}" for name in (kind.INDEX, *kind.names(manifest))}
     for file in sorted(path.rglob("*")):
         if (name := file.relative_to(path).as_posix()) not in known:
             yield f"{file} is not part of the store: delete it"
@@ -71,15 +72,16 @@ def _broken_format(path: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _derived_files(path: Path, manifest: Manifest) -> Iterator[str]:
-    folder = path / derived.FOLDER
-    if not folder.exists():
-        return
-    try:
-        found = (folder / derived.INDEX).read_bytes()
-        if found != derived.index_bytes(manifest, folder):
-            yield f"{folder} is damaged or of another state of the store: delete it, it is built again"
-    except OSError as error:
-        yield f"{folder} is incomplete ({error}): delete it, it is built again"
+    for kind in (derived, by_latent):
+        folder = path / kind.FOLDER
+        if not folder.exists():
+            continue
+        try:
+            found = (folder / kind.INDEX).read_bytes()
+            if found != index_bytes(manifest, folder, kind.names(manifest), kind.LAYOUT):
+                yield f"{folder} is damaged or of another state of the store: delete it, it is built again"
+        except OSError as error:
+            yield f"{folder} is incomplete ({error}): delete it, it is built again"
 
 
 def _derived_values(path: Path, manifest: Manifest) -> Iterator[str]:
@@ -100,5 +102,7 @@ def _derived_values(path: Path, manifest: Manifest) -> Iterator[str]:
     expected = derived.docs_table(path, manifest, docs)
     if expected.schema != mapped.docs.schema or not expected.equals(mapped.docs):
         wrong.add(derived.DOCS_ARROW)
+    if not wrong and (path / by_latent.FOLDER).exists():
+        wrong |= {f"by_latent/{name}" for name in by_latent.wrong_values(path, manifest)}
     for name in sorted(wrong):
         yield f"{path / derived.FOLDER / name} does not hold what the shards say: delete {derived.FOLDER}/"

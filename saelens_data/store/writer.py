@@ -20,6 +20,7 @@ from filelock import Timeout
 from saelens_data.errors import InputError, StoreError, choices
 from saelens_data.matrix import ConceptMatrix, Source, Units
 from saelens_data.store import derived
+from saelens_data.store.arrays import remove
 from saelens_data.store.files import LOCK, TEMPORARY, atomic_write_bytes, explained, locked
 from saelens_data.store.manifest import (
     CONCEPTS,
@@ -45,7 +46,8 @@ class StoreWriter:
     shards bring. `concepts` one row for each latent that may occur, `latent` Int32 ascending. `plan` gives the
     documents [start, stop) of each shard, in order, without gaps. `digest` stands for everything that decides the
     numbers: an unfinished store of the same digest, plan and source is resumed, a complete one of the same digest
-    is left as it is (`missing` is empty), anything else is refused, or begun anew with `overwrite`.
+    is left as it is (`missing` is empty), anything else is refused, or begun anew with `overwrite`. `vector_dim` is
+    the length of the vectors that every shard brings, None if none does.
 
     Raises StoreError for a folder that is not a store, a store of other input, one that another process writes, a
     full disk and a folder that cannot be written; InputError for documents that cannot be stored.
@@ -60,6 +62,7 @@ class StoreWriter:
         source: Source,
         plan: Sequence[tuple[int, int]],
         digest: str,
+        vector_dim: int | None = None,
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
@@ -68,7 +71,9 @@ class StoreWriter:
         _check_plan(plan, docs.height)
         self._docs, self._concepts, self._overwrite = docs, concepts, overwrite
         self._latents = concepts["latent"].to_numpy()
-        self._manifest = Manifest(digest, source, docs.height, concepts.height, tuple((a, b) for a, b in plan))
+        self._manifest = Manifest(
+            digest, source, docs.height, concepts.height, tuple((a, b) for a, b in plan), vector_dim=vector_dim
+        )
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -105,6 +110,8 @@ class StoreWriter:
         start, stop = self._manifest.plan[number]
         if len(shard.n_tokens) != stop - start:
             raise ValueError(f"shard {number}: {len(shard.n_tokens)} documents, the plan has {start} to {stop}")
+        if shard.vector_dim != self._manifest.vector_dim:
+            raise ValueError(f"shard {number}: vectors of {shard.vector_dim}, {self._manifest.vector_dim} planned")
         if (unknown := shard.latents[~np.isin(shard.latents, self._latents)]).size:
             raise ValueError(f"shard {number}: latent {unknown[0]} is not in the concept table")
         self._add(shard_name(number), encode_shard(start, shard), **shard.counts)
@@ -196,6 +203,7 @@ def write_store(path: str | Path, m: ConceptMatrix, *, overwrite: bool = False) 
         source=m.source,
         plan=shard_plan(m.n_docs, DOCS_PER_SHARD),
         digest=_content_digest(m),
+        vector_dim=None if m.vectors is None else m.vectors.shape[1],
         overwrite=overwrite,
     ) as writer:
         for number in writer.missing:
@@ -241,6 +249,7 @@ def _rows(m: ConceptMatrix, rows: np.ndarray) -> Shard:
         units=Units(units.ptr.astype(np.int64), units.start, units.end),
         n_tokens=part.docs["n_tokens"].to_numpy().astype(np.int64),
         errors=part.docs["error"].to_list(),
+        vectors=part.vectors,
     )
 
 
@@ -249,7 +258,7 @@ def _content_digest(m: ConceptMatrix) -> str:
     units = m.evidence.units
     arrays = (m.X.indptr, m.X.indices, m.X.data, m.evidence.mean, m.evidence.unit, units.ptr, units.start, units.end)
     digest = sha256()
-    for array in arrays:
+    for array in (*arrays, *([] if m.vectors is None else [m.vectors])):
         wide = array.astype(np.int64) if np.issubdtype(array.dtype, np.integer) else array
         digest.update(sha256(np.ascontiguousarray(wide).data).digest())
     for table in (m.docs, m.concepts):
@@ -263,6 +272,7 @@ def _differences(found: Manifest, wanted: Manifest) -> list[str]:
         (name, getattr(found.source, name), getattr(wanted.source, name)) for name in Source.__dataclass_fields__
     ]
     pairs += [("documents", found.n_docs, wanted.n_docs), ("latents", found.n_latents, wanted.n_latents)]
+    pairs.append(("numbers in a document's vector", found.vector_dim or 0, wanted.vector_dim or 0))
     different = [f"{name}: {there!r} there, {here!r} now" for name, there, here in pairs if there != here]
     if found.plan != wanted.plan and found.n_docs == wanted.n_docs:
         different.append(f"shards: {len(found.plan)} there, {len(wanted.plan)} now, or cut elsewhere")
@@ -286,7 +296,7 @@ def _remove_leftovers(path: Path, manifest: Manifest) -> None:
         name = file.relative_to(path).as_posix()
         shard = file.parent != path and file.suffix == ".parquet" and file.stem.isdecimal()
         if file.name.startswith(TEMPORARY) or (name == derived.FOLDER and not manifest.complete):
-            derived.remove(file)
+            remove(file)
         elif (shard or name in (CONCEPTS, DOCS)) and name not in manifest.parts:
             file.unlink()
 

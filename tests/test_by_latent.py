@@ -1,0 +1,204 @@
+"""The activations by latent: against SciPy, mapped from a store, and built there under faults."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import random_matrix, write
+from test_store_faults import Crash, CrashingSystem, tree
+
+from saelens_data import by_latent
+from saelens_data.by_latent import ByLatent, Columns
+from saelens_data.matrix import ConceptMatrix
+from saelens_data.store import by_latent as stored
+from saelens_data.store import open_store, verify_store
+from saelens_data.store.arrays import index_bytes
+from saelens_data.store.manifest import read_manifest
+
+FILES = {"by_latent.json", "column_ptr.npy", "rows.npy", "column_max.npy", "column_mean.npy"}
+
+
+def assert_by_latent(found: ByLatent, m: ConceptMatrix) -> None:
+    expected = m.X.tocsc()
+    np.testing.assert_array_equal(found.ptr, expected.indptr)
+    np.testing.assert_array_equal(found.rows, expected.indices)
+    np.testing.assert_array_equal(found.maximum, expected.data)
+    assert (found.ptr.dtype, found.rows.dtype, found.maximum.dtype) == (np.int64, np.int32, np.float32)
+    if m.evidence is None:
+        assert found.mean is None
+    else:
+        expected = m.X.copy()
+        expected.data = m.evidence.mean.copy()
+        np.testing.assert_array_equal(found.mean, expected.tocsc().data)
+        assert found.mean is not None
+        assert found.mean.dtype == np.float32
+    assert not any(a.flags.writeable for a in (found.ptr, found.rows, found.maximum, found.mean) if a is not None)
+
+
+def is_mapped(found: ByLatent) -> bool:
+    def owner(array: Any) -> Any:
+        while isinstance(array.base, np.ndarray) and not isinstance(array, np.memmap):
+            array = array.base
+        return array
+
+    return all(isinstance(owner(a), np.memmap) for a in (found.ptr, found.rows, found.maximum, found.mean))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 9), st.integers(0, 7), st.integers(1, 12), st.integers(1, 12))
+def test_some_columns_at_a_time_give_what_scipy_gives(seed: int, n: int, d: int, entries: int, block: int) -> None:
+    m = random_matrix(seed, n, d)
+    assert_by_latent(m.by_latent, m)
+    arrays = {"indices": m.X.indices, "max": m.X.data, "mean": m.evidence.mean}
+    columns = Columns(m.X.indptr, lambda name, start, stop: arrays[name][start:stop], d, entries)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_latent, "_BLOCK", block)
+        assert_by_latent(by_latent.in_memory(columns, ("max", "mean")), m)
+        ptr = columns.pointers()
+        sizes = [len(piece["rows"]) for piece in columns.pieces(ptr, ("max",))]
+    assert sum(sizes) == m.X.nnz
+    assert all(size <= max(entries, np.diff(ptr).max(initial=0)) for size in sizes)
+
+
+def test_of_matrices_that_are_no_store() -> None:
+    m = random_matrix(1, 9, 6)
+    for part in (m.filter_docs("model = 'A'"), m.filter_concepts("latent > 2"), ConceptMatrix.concat([m])):
+        assert_by_latent(part.by_latent, part)
+    assert_by_latent(m.pooled("mean").by_latent, m.pooled("mean"))
+    bare = replace(m, evidence=None)
+    assert_by_latent(bare.by_latent, bare)
+    assert m.by_latent is m.by_latent
+
+
+def test_parts_of_other_lengths_are_refused() -> None:
+    ptr, rows, values = np.array([0, 2]), np.zeros(2, np.int32), np.ones(2, np.float32)
+    with pytest.raises(ValueError, match="1 rows, 2 expected by ptr"):
+        ByLatent(ptr, rows[:1], values, None)
+    with pytest.raises(ValueError, match="1 mean, 2 expected by ptr"):
+        ByLatent(ptr, rows, values, values[:1])
+
+
+def test_a_store_builds_it_when_asked_and_maps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    m, path = random_matrix(3, 20, 6), tmp_path / "s.sae"
+    write(path, m)
+    found = open_store(path)
+    assert not (path / "derived" / "by_latent").exists()
+    assert_by_latent(found.by_latent, m)
+    assert is_mapped(found.by_latent)
+    assert {file.name for file in (path / "derived" / "by_latent").iterdir()} == FILES
+    assert verify_store(path) == []
+    before = tree(path)
+    monkeypatch.setattr(stored, "build", lambda *_: pytest.fail("built twice"))
+    labels = pl.DataFrame({"latent": [1], "label": ["one"]})
+    same = (open_store(path), found.with_labels(labels), found.with_docs(found.docs[["doc_id"]]))
+    assert all(is_mapped(other.by_latent) for other in same)
+    for other in (found.filter_docs("true"), found.filter_concepts("true"), found.pooled("mean"), replace(found)):
+        assert not is_mapped(other.by_latent)
+        assert_by_latent(other.by_latent, other)
+    monkeypatch.chdir(tmp_path)
+    relative = open_store("s.sae")
+    monkeypatch.chdir("/")
+    assert is_mapped(relative.by_latent)
+    assert tree(path) == before
+
+
+def test_damaged_and_outdated_arrays_are_built_again(tmp_path: Path) -> None:
+    m, path = random_matrix(3, 20, 6), tmp_path / "s.sae"
+    write(path, m)
+    assert is_mapped(open_store(path).by_latent)
+    before = tree(path)
+    folder = path / "derived" / "by_latent"
+    for name in sorted(FILES):
+        (folder / name).write_bytes(b"short")
+        assert any("by_latent is damaged" in problem for problem in verify_store(path))
+        assert_by_latent(open_store(path).by_latent, m)
+        assert tree(path) == before
+    shutil.rmtree(folder)
+    write(tmp_path / "other.sae", random_matrix(4, 20, 6))
+    assert open_store(tmp_path / "other.sae").by_latent
+    shutil.copytree(tmp_path / "other.sae" / "derived" / "by_latent", folder)
+    assert any("by_latent is damaged or of another state" in problem for problem in verify_store(path))
+    assert_by_latent(open_store(path).by_latent, m)
+    assert tree(path) == before
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"by_latent.json"}))
+def test_verify_compares_values(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "s.sae"
+    write(path, random_matrix(3, 20, 6))
+    assert open_store(path).by_latent
+    manifest, folder = read_manifest(path), path / "derived" / "by_latent"
+    with (folder / name).open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\1\0\0\0")
+    (folder / "by_latent.json").write_bytes(index_bytes(manifest, folder, stored.names(manifest), stored.LAYOUT))
+    (problem,) = verify_store(path)
+    assert problem == f"{folder / name} does not hold what the shards say: delete derived/"
+
+
+def test_a_store_that_was_replaced_is_not_touched(tmp_path: Path) -> None:
+    m, other, path = random_matrix(3, 20, 6), random_matrix(4, 15, 6), tmp_path / "s.sae"
+    write(path, m)
+    opened = open_store(path)
+    write(path, other, digest="other", overwrite=True)
+    before = tree(path)
+    assert_by_latent(opened.by_latent, m)
+    assert not is_mapped(opened.by_latent)
+    assert tree(path) == before
+    assert_by_latent(open_store(path).by_latent, other)
+
+
+def test_where_nothing_can_be_written_it_is_made_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    m, path = random_matrix(3, 20, 6), tmp_path / "s.sae"
+    write(path, m)
+    before = tree(path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for owner, name in ((os, "fsync"), (Path, "mkdir"), (stored, "locked")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            found = open_store(path).by_latent
+        assert not is_mapped(found)
+        assert_by_latent(found, m)
+        assert tree(path) == before
+    assert is_mapped(open_store(path).by_latent)
+
+
+def test_a_crash_before_any_single_change_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    m, path = random_matrix(3, 20, 6), tmp_path / "s.sae"
+    write(path, m)
+    assert open_store(path).by_latent
+    expected = tree(path)
+    system = CrashingSystem(monkeypatch)
+    for damaged in (False, True):
+        for step in range(100):
+            system.left = -1
+            if damaged:
+                (path / "derived" / "by_latent" / "rows.npy").write_bytes(b"")
+            else:
+                shutil.rmtree(path / "derived" / "by_latent", ignore_errors=True)
+            system.left = step
+            try:
+                open_store(path).by_latent  # noqa: B018
+            except Crash:
+                system.left = -1
+                assert_by_latent(open_store(path).by_latent, m)
+                assert {k: v for k, v in tree(path).items() if not k.startswith(".tmp-")} == expected
+            else:
+                break
+        assert step > 8
+    system.left = -1
+    assert tree(path) == expected
+    assert verify_store(path) == []
