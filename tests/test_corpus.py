@@ -26,6 +26,11 @@ from saelens_data.errors import InputError
 ROWS = [{"id": "a", "text": "One."}, {"id": "b", "text": "Zwei “drei”."}, {"id": "c", "text": 'four,\n\n"five"\t'}]
 
 
+def zipped(data: bytes) -> bytes:
+    """The same bytes whenever it is called, since some become the names of tests."""
+    return gzip.compress(data, mtime=0)
+
+
 def jsonl(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
@@ -83,14 +88,14 @@ FILES = {
     "blank-lines.jsonl": jsonl(ROWS).replace(b"\n", b"\r\n\r\n"),
     "bom.jsonl": codecs.BOM_UTF8 + jsonl(ROWS),
     "utf16.jsonl": jsonl(ROWS).decode().encode("utf-16"),
-    "a.jsonl.gz": gzip.compress(jsonl(ROWS)),
-    "members.jsonl.gz": gzip.compress(jsonl(ROWS[:1])) + gzip.compress(jsonl(ROWS[1:])),
+    "a.jsonl.gz": zipped(jsonl(ROWS)),
+    "members.jsonl.gz": zipped(jsonl(ROWS[:1])) + zipped(jsonl(ROWS[1:])),
     "a.jsonl.zst": compressed(jsonl(ROWS), "zstd"),
     "a.json.bz2": compressed(json.dumps(ROWS).encode(), "bz2"),
     "a.csv": CSV,
     "bom.csv": codecs.BOM_UTF8 + CSV,
     "utf16.csv": CSV.decode().encode("utf-16"),
-    "a.csv.gz": gzip.compress(CSV),
+    "a.csv.gz": zipped(CSV),
     "semicolon.csv": pl.DataFrame(ROWS).write_csv(separator=";").encode(),
     "blank-lines.csv": CSV + b"\n\n",
     "a.tsv": TSV,
@@ -126,7 +131,7 @@ def test_frames_give_the_same_documents() -> None:
 
 
 def test_name_keeps_dots_that_are_no_suffixes(tmp_path: Path) -> None:
-    assert read_corpus(put(tmp_path, "model-v0.1_x.jsonl.gz", gzip.compress(jsonl(ROWS)))).name == "model-v0.1_x"
+    assert read_corpus(put(tmp_path, "model-v0.1_x.jsonl.gz", zipped(jsonl(ROWS)))).name == "model-v0.1_x"
 
 
 def test_folder_of_text_files(tmp_path: Path) -> None:
@@ -400,11 +405,11 @@ def test_broken_json(tmp_path: Path) -> None:
         ("a.csv", b'id,text\n1,"x\n', "a.csv cannot be read as csv: quote every field"),
         ("a.parquet", b"PAR1 no", "cannot read a.parquet in '"),
         ("a.arrow", b"ARROW1 no", "which may be damaged"),
-        ("a.jsonl", gzip.compress(b"x" * 999), "looks binary"),
+        ("a.jsonl", zipped(b"x" * 999), "looks binary"),
         ("a.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "looks binary"),
         ("a.csv", "a,text\n1,x\n".encode("utf-16-le"), "looks binary"),
         ("a.jsonl.gz", b'{"text": "x"}\n', "is damaged or not gzip: copy it again"),
-        ("a.jsonl.gz", gzip.compress(jsonl(ROWS))[:-9], "is damaged or not gzip: copy it again"),
+        ("a.jsonl.gz", zipped(jsonl(ROWS))[:-9], "is damaged or not gzip: copy it again"),
         ("a.csv.zst", compressed(CSV, "zstd")[:-3], "is damaged or not zstd: copy it again"),
         ("a.data", b"Once upon a time\nthere was", "cannot tell what 'a.data' holds: name it .jsonl"),
     ],
@@ -457,7 +462,7 @@ def test_no_text_to_be_found(tmp_path: Path) -> None:
     ("name", "data"),
     [
         *[(f"a.{suffix}", b"") for suffix in ("jsonl", "json", "csv", "tsv", "jsonl.gz", "log")],
-        *[("a.csv", b"id,text\n"), ("a.json", b"[]"), ("a.jsonl", b"\n\n"), ("a.jsonl.gz", gzip.compress(b"", mtime=0))],
+        *[("a.csv", b"id,text\n"), ("a.json", b"[]"), ("a.jsonl", b"\n\n"), ("a.jsonl.gz", zipped(b""))],
         ("a.parquet", parquet([{"text": "x"}][:0])),
     ],
 )
