@@ -8,11 +8,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from saelens_data.aa_check import aa_check as aa_check
     from saelens_data.corpus import Corpus as Corpus
     from saelens_data.corpus import read_corpus as read_corpus
     from saelens_data.diff import DiffResult as DiffResult
     from saelens_data.diff import diff as diff
+    from saelens_data.diff.aa_check import aa_check as aa_check
+    from saelens_data.diff.gate import gate as gate
+    from saelens_data.diff.many import diff_many as diff_many
+    from saelens_data.diff.many_check import aa_check_many as aa_check_many
+    from saelens_data.diff.trend import trend as trend
     from saelens_data.encode import encode as encode
     from saelens_data.encoders import Encoder as Encoder
     from saelens_data.encoders import load_encoder as load_encoder
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from saelens_data.matrix import ConceptMatrix as ConceptMatrix
     from saelens_data.matrix import Source as Source
     from saelens_data.report import write_diff_report as write_diff_report
+    from saelens_data.report import write_many_report as write_many_report
     from saelens_data.results import Result as Result
     from saelens_data.store import open_store as open  # noqa: A004, F401
     from saelens_data.store import verify_store as verify  # noqa: F401
@@ -36,21 +41,21 @@ _PUBLIC = {
     "Result": "results:Result",
     "SaelensDataError": "errors:SaelensDataError",
     "Source": "matrix:Source",
-    "aa_check": "aa_check:aa_check",
-    "aa_check_many": "many_check:aa_check_many",
+    "aa_check": "diff.aa_check:aa_check",
+    "aa_check_many": "diff.many_check:aa_check_many",
     "diff": "diff:diff",
-    "diff_many": "many:diff_many",
+    "diff_many": "diff.many:diff_many",
     "encode": "encode:encode",
     "examples": "evidence:examples",
-    "gate": "gate:gate",
+    "gate": "diff.gate:gate",
     "load_encoder": "encoders:load_encoder",
     "open": "store:open_store",
     "read_corpus": "corpus:read_corpus",
     "train": "training:train",
-    "trend": "trend:trend",
+    "trend": "diff.trend:trend",
     "verify": "store:verify_store",
     "write_diff_report": "report:write_diff_report",
-    "write_many_report": "report_many:write_many_report",
+    "write_many_report": "report:write_many_report",
     "write_store": "store:write_store",
 }
 __all__ = list(_PUBLIC)

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import polars as pl
 from keywords import keyword_matrix
 
-from saelens_data.diff import DiffResult, diff
+from saelens_data.diff.two import DiffResult, diff
 
 VOID = {"meta", "link", "input", "rect", "line", "circle"}
 PROMPTS = [f"What of number {i}?" for i in range(20)]

@@ -16,10 +16,10 @@ from statsmodels.stats.proportion import proportion_confint
 from test_diff import grouped, matrix, strong
 
 from saelens_data import stats
-from saelens_data.aa_check import aa_check
 from saelens_data.cli.main import cli
 from saelens_data.corpus import read_corpus
-from saelens_data.diff import DiffResult, diff
+from saelens_data.diff.aa_check import aa_check
+from saelens_data.diff.two import DiffResult, diff
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Source
 from saelens_data.store import write_store
@@ -98,7 +98,7 @@ def test_moved_clusters_are_judged_as_diff_judges(column, group):
 def test_counting_in_blocks_draws_the_same_halves(monkeypatch):
     result = diff(*some_sets(2), alpha=ALPHA)
     whole = aa_check(result, splits=50).frame
-    monkeypatch.setattr(sys.modules["saelens_data.aa_check"], "_CELLS", 100)
+    monkeypatch.setattr(sys.modules["saelens_data.diff.aa_check"], "_CELLS", 100)
     assert aa_check(result, splits=50).frame.equals(whole)
 
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from scipy.stats import mannwhitneyu, rankdata
 from synthetic import SOURCE, concepts
 
-from saelens_data.adjust import (
+from saelens_data.diff.adjust import (
     LENGTH,
     Adjusted,
     adjusted,

@@ -15,9 +15,9 @@ from keywords import keyword_matrix
 
 from saelens_data.cli.diff_sets import _file_names
 from saelens_data.cli.main import cli, main
-from saelens_data.diff import diff
+from saelens_data.diff.many import diff_many
+from saelens_data.diff.two import diff
 from saelens_data.evidence import examples
-from saelens_data.many import diff_many
 from saelens_data.store import open_store, write_store
 
 WORDS = {5: "tea", 9: "coffee", 12: "milk"}

@@ -14,8 +14,8 @@ from scipy.stats import beta, binomtest, false_discovery_control, fisher_exact, 
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from saelens_data import stats
-from saelens_data.comparison import Comparison, Looks, Sets, compare, joint_p, rank_law
-from saelens_data.grouping import Groups, alone
+from saelens_data.diff.comparison import Comparison, Looks, Sets, compare, joint_p, rank_law
+from saelens_data.diff.grouping import Groups, alone
 
 ALPHA = 0.05
 #: Latents 0, 3 and 6 are one group, 1 and 7 another; the rest are alone.

@@ -17,11 +17,11 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from test_comparison import dense_scores, rank_p
 
 from saelens_data import stats
-from saelens_data.adjust import bent_line
-from saelens_data.diff import DiffResult, diff
+from saelens_data.diff.adjust import bent_line
+from saelens_data.diff.pairing import clusters
+from saelens_data.diff.two import DiffResult, diff
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Evidence, Source, Units
-from saelens_data.pairing import clusters
 
 SOURCE = Source(encoder="tiny", reader="r", reader_sha256="0", sae="s", sae_sha256="1", hook="final")
 COLUMNS = [

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from keywords import keyword_matrix
 from markdown_it import MarkdownIt
 
-from saelens_data.diff import DiffResult, diff
+from saelens_data.diff.gate import check_rule, gate, read_watchlist, to_junit, to_markdown
+from saelens_data.diff.two import DiffResult, diff
 from saelens_data.errors import InputError
-from saelens_data.gate import check_rule, gate, read_watchlist, to_junit, to_markdown
 
 WORDS = {2: "sorry", 3: "cannot", 5: "cat", 7: "dog", 8: "rare", 9: "sun"}
 LABELS = ["apologies", "refusing politely", "cats and kittens", None, "rare things", "weather, sun"]

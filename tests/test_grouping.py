@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control
 
-from saelens_data import grouping
-from saelens_data.comparison import Sets, compare
-from saelens_data.diff import diff
-from saelens_data.grouping import Groups, alone, group_latents
+from saelens_data.diff import grouping
+from saelens_data.diff.comparison import Sets, compare
+from saelens_data.diff.grouping import Groups, alone, group_latents
+from saelens_data.diff.two import diff
 from saelens_data.matrix import ConceptMatrix, Evidence, Source, Units
 
 SOURCE = Source(encoder="tiny", reader="r", reader_sha256="0", sae="s", sae_sha256="1", hook="final")

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_diff import matrix, strong
 
-from saelens_data.comparison import Sets, compare
-from saelens_data.diff import diff
+from saelens_data.diff.comparison import Sets, compare
+from saelens_data.diff.holdout import split
+from saelens_data.diff.two import diff
 from saelens_data.errors import InputError
-from saelens_data.holdout import split
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.stats import benjamini_hochberg
 

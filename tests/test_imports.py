@@ -23,9 +23,8 @@ LAYERS = [
     {"encode", "labels", "space"},
     {"results", "wording", "query"},
     {"evidence", "training", "concepts", "lexical", "ranking", "by_example", "hits", "retrieve"},
-    {"pairing", "grouping", "comparison", "adjust", "findings", "holdout", "diff", "aa_check", "gate"},
-    {"partition", "contrasts", "many", "trend", "many_check"},
-    {"page", "report", "report_caveats", "report_charts", "report_examples", "report_findings", "report_many", "report_trend"},
+    {"diff"},
+    {"report"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -15,13 +15,13 @@ from scipy.sparse import csr_array
 from scipy.stats import binom, false_discovery_control
 
 from saelens_data import stats
-from saelens_data.diff import diff
+from saelens_data.diff.many import ManyResult, diff_many
+from saelens_data.diff.many_check import aa_check_many
+from saelens_data.diff.trend import trend
+from saelens_data.diff.two import diff
 from saelens_data.errors import InputError
-from saelens_data.many import ManyResult, diff_many
-from saelens_data.many_check import aa_check_many
 from saelens_data.matrix import ConceptMatrix, Source
 from saelens_data.stats.trend import exchanged
-from saelens_data.trend import trend
 
 SOURCE = Source(encoder="tiny", reader="r", reader_sha256="0", sae="s", sae_sha256="1", hook="final")
 

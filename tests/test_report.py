@@ -17,12 +17,12 @@ from keywords import keyword_matrix
 from pages import GROUPED, PROMPTS, WORDS, Page, answers, of_groups, stronger, with_
 
 from saelens_data import stats
-from saelens_data.diff import DiffResult, diff
+from saelens_data.diff.two import DiffResult, diff
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.page import visible
-from saelens_data.report import diff_html, write_diff_report
-from saelens_data.report_findings import shown_findings
+from saelens_data.report.findings import shown_findings
+from saelens_data.report.page import visible
+from saelens_data.report.two import diff_html, write_diff_report
 from saelens_data.wording import count, difference_in_points, p_in_words, points, share, short_names
 
 

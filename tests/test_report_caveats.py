@@ -10,10 +10,10 @@ import pytest
 from keywords import keyword_matrix
 from pages import WORDS, Page, answers, of_groups, stronger, with_
 
-from saelens_data.diff import DiffResult, diff
-from saelens_data.report import diff_html
-from saelens_data.report_caveats import Grounds, caveats
-from saelens_data.report_findings import shown_findings
+from saelens_data.diff.two import DiffResult, diff
+from saelens_data.report.caveats import Grounds, caveats
+from saelens_data.report.findings import shown_findings
+from saelens_data.report.two import diff_html
 
 
 @pytest.fixture(scope="module")

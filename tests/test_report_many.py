@@ -19,13 +19,13 @@ from pages import Page, answers
 
 from saelens_data import stats
 from saelens_data.cli.main import cli
+from saelens_data.diff.many import ManyResult, diff_many
+from saelens_data.diff.trend import TrendResult, trend
 from saelens_data.errors import InputError
-from saelens_data.many import ManyResult, diff_many
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.report_many import many_html, write_many_report
-from saelens_data.report_trend import shown_trend
+from saelens_data.report.many import many_html, write_many_report
+from saelens_data.report.trend import shown_trend
 from saelens_data.store import write_store
-from saelens_data.trend import TrendResult, trend
 from saelens_data.wording import p_in_words, points, share
 
 WORDS = {5: "tea", 9: "coffee", 12: "milk"}
@@ -223,7 +223,7 @@ def test_long_texts_of_many_findings_stay_below_two_megabytes():
 
 
 def test_where_room_is_scarce_examples_go_first_and_every_comparison_stays(many, monkeypatch):
-    monkeypatch.setattr("saelens_data.report_many._ROOM", 1)
+    monkeypatch.setattr("saelens_data.report.many._ROOM", 1)
     page = Page(many_html(many))
     assert len(page.texts("article")) == 2
     assert page.texts("mark") == []

@@ -18,11 +18,11 @@ from statsmodels.api import OLS, add_constant
 from statsmodels.stats.contingency_tables import Table
 
 from saelens_data import stats
+from saelens_data.diff.partition import in_order, partition
+from saelens_data.diff.trend import trend
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Source
-from saelens_data.partition import in_order, partition
 from saelens_data.stats.trend import detectable_rise, exchanged, trend_law, trend_test
-from saelens_data.trend import trend
 
 SOURCE = Source(encoder="tiny", reader="r", reader_sha256="0", sae="s", sae_sha256="1", hook="final")
 

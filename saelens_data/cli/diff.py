@@ -26,9 +26,9 @@ from saelens_data.wording import difference_in_points, explained, latents, share
 if TYPE_CHECKING:
     import polars as pl
 
-    from saelens_data.diff import DiffResult
-    from saelens_data.many import ManyResult
-    from saelens_data.trend import TrendResult
+    from saelens_data.diff.many import ManyResult
+    from saelens_data.diff.trend import TrendResult
+    from saelens_data.diff.two import DiffResult
 
 #: Rows that a table on the terminal shows by default.
 _TOP = 10
@@ -87,7 +87,7 @@ def diff_command(
              saelens-data diff answers.sae --by model
              saelens-data diff old.sae new.sae --fail-on "abs(difference) > 0.1" --watch refus
     """
-    from saelens_data.diff import diff
+    from saelens_data.diff.two import diff
 
     output = check_output(format_, output)
     if report is not None:
@@ -101,7 +101,7 @@ def diff_command(
         many = _said_many(many, (splits, more["seed"]) if aa else None)
         show_many(many, format_, output, rows)
         if report is not None:
-            from saelens_data.report_many import write_many_report
+            from saelens_data.report.many import write_many_report
 
             say(f"wrote {write_many_report(many, report)}")
         return
@@ -117,7 +117,7 @@ def diff_command(
     for line in checked.notes[len(result.notes) :]:
         say(line)
     if report is not None:
-        from saelens_data.report import write_diff_report
+        from saelens_data.report.two import write_diff_report
 
         say(f"wrote {write_diff_report(checked, report)}")
     write_verdict(checked, gated, gating["junit"], gating["markdown"])
@@ -127,7 +127,7 @@ def diff_command(
 
 def _said_many(result: ManyResult | TrendResult, check: tuple[int, int] | None) -> ManyResult | TrendResult:
     """The result with the outcome of the check, if asked for (splits, seed), among its notes; all are said."""
-    from saelens_data.many_check import aa_check_many
+    from saelens_data.diff.many_check import aa_check_many
 
     for line in (result.summary(), *result.notes):
         say(line)
@@ -141,7 +141,7 @@ def _said_many(result: ManyResult | TrendResult, check: tuple[int, int] | None) 
 
 def _with_aa_check(result: DiffResult, splits: int, seed: int) -> DiffResult:
     """The result with the outcome of the check among its parameters and notes."""
-    from saelens_data.aa_check import aa_check
+    from saelens_data.diff.aa_check import aa_check
 
     check = aa_check(result, splits=splits, seed=seed)
     outcome = {"splits": splits, "seed": seed, "with_findings": check.frame["with_findings"].to_list()}

@@ -12,8 +12,8 @@ from saelens_data.cli.options import check_target, say, stack
 from saelens_data.errors import InputError
 
 if TYPE_CHECKING:
-    from saelens_data.diff import DiffResult
-    from saelens_data.gate import GateResult
+    from saelens_data.diff.gate import GateResult
+    from saelens_data.diff.two import DiffResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -33,7 +33,7 @@ def gate_options(function: F) -> F:
 
 def check_gate(fail_on: str | None, watch: tuple[str, ...], junit: Path | None, markdown: Path | None) -> None:
     """Refuse before any work what could not be judged or written after it."""
-    from saelens_data.gate import check_rule, read_watchlist
+    from saelens_data.diff.gate import check_rule, read_watchlist
 
     if fail_on is None and (watch or junit is not None):
         option = "--watch" if watch else "--junit"
@@ -48,14 +48,14 @@ def check_gate(fail_on: str | None, watch: tuple[str, ...], junit: Path | None, 
 
 def judge(result: DiffResult, fail_on: str | None, watch: tuple[str, ...]) -> GateResult | None:
     """The verdict, before anything is shown or written: a rule that cannot be asked must leave nothing behind."""
-    from saelens_data.gate import gate
+    from saelens_data.diff.gate import gate
 
     return None if fail_on is None else gate(result, fail_on, watch)
 
 
 def write_verdict(result: DiffResult, gated: GateResult | None, junit: Path | None, markdown: Path | None) -> None:
     """Write the files that were asked for, and say the verdict."""
-    from saelens_data.gate import to_junit, to_markdown
+    from saelens_data.diff.gate import to_junit, to_markdown
     from saelens_data.results import write_whole
 
     pages = [(markdown, to_markdown(result, gated))] if markdown is not None else []

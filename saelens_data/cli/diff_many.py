@@ -15,8 +15,8 @@ from saelens_data.wording import difference_in_points, explained, latents, share
 if TYPE_CHECKING:
     import polars as pl
 
-    from saelens_data.many import ManyResult
-    from saelens_data.trend import TrendResult
+    from saelens_data.diff.many import ManyResult
+    from saelens_data.diff.trend import TrendResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: Rows that a table on the terminal shows by default.
@@ -57,8 +57,8 @@ def compare_many(
     source: str, by: str, ways: dict[str, Any], reading: dict[str, Any], more: dict[str, Any]
 ) -> ManyResult | TrendResult:
     """The comparison that was asked for. Raises InputError for options of two sets."""
-    from saelens_data.many import diff_many
-    from saelens_data.trend import trend
+    from saelens_data.diff.many import diff_many
+    from saelens_data.diff.trend import trend
 
     for name, option in _FOR_TWO.items():
         if more.pop(name, None):
@@ -78,7 +78,7 @@ def compare_many(
 
 def show_many(result: ManyResult | TrendResult, format_: str, output: Path | None, rows: int | None) -> None:
     """On the terminal the first findings of each comparison, or the nearest to one; in files all rows."""
-    from saelens_data.trend import TrendResult
+    from saelens_data.diff.trend import TrendResult
 
     found = result.findings.height
     if rows is None and format_ == "table" and output is None:

@@ -26,7 +26,7 @@ SIDE, LEFT, BELOW, RIGHT = 300, 56, 44, 230
 def curves(splits: int) -> dict[str, np.ndarray]:
     """The smallest q of each split, by what was split."""
     a, b = (sd.encode(HABITS / f"answers_{side}.jsonl") for side in "ab")
-    least_q = import_module("saelens_data.aa_check").least_q
+    least_q = import_module("saelens_data.diff.aa_check").least_q
     independent = least_q(sd.diff(a, b), splits=splits, seed=0)
     paired = least_q(sd.diff(a, b, pair_on="prompt"), splits=splits, seed=0)
     clustered = least_q(sd.diff(a, b, cluster_on="prompt"), splits=max(splits // 5, 1), seed=0)

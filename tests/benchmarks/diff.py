@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data.diff import diff
+from saelens_data.diff.two import diff
 from saelens_data.matrix import ConceptMatrix, Evidence, Source, Units
 
 #: Units of a document.

@@ -25,7 +25,7 @@ from scipy.sparse import csr_array
 
 import saelens_data as sd
 from saelens_data import stats
-from saelens_data.adjust import Adjusted, adjusted, adjusted_pairs, bent_line
+from saelens_data.diff.adjust import Adjusted, adjusted, adjusted_pairs, bent_line
 
 Columns = Callable[[np.ndarray], np.ndarray]
 LATENTS = 300

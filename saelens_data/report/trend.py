@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from saelens_data import stats
+from saelens_data.diff.trend import TrendResult
 from saelens_data.evidence import active_rows, column_of, evidence_for, passage
-from saelens_data.report_caveats import EVERYWHERE, FEW, GUESS, Caveat
-from saelens_data.report_charts import Effect
-from saelens_data.report_examples import AGAINST, FOR, SURE, Document, Exhibit, Group
-from saelens_data.report_findings import NEAREST
-from saelens_data.trend import TrendResult
+from saelens_data.report.caveats import EVERYWHERE, FEW, GUESS, Caveat
+from saelens_data.report.charts import Effect
+from saelens_data.report.examples import AGAINST, FOR, SURE, Document, Exhibit, Group
+from saelens_data.report.findings import NEAREST
 from saelens_data.wording import count, p_in_words, points, share
 
 #: Ends that the scales may have, as shares: of densities and of slopes.

@@ -15,15 +15,15 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data import stats
-from saelens_data.adjust import adjusted, covariates, explain
-from saelens_data.comparison import Looks, Sets, joint_p
-from saelens_data.contrasts import notes_on_explained
+from saelens_data.diff.adjust import adjusted, covariates, explain
+from saelens_data.diff.comparison import Looks, Sets, joint_p
+from saelens_data.diff.contrasts import notes_on_explained
+from saelens_data.diff.findings import order as findings_first
+from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.pairing import clusters
+from saelens_data.diff.partition import Partition, in_order, partition
 from saelens_data.errors import InputError
-from saelens_data.findings import order as findings_first
-from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.pairing import clusters
-from saelens_data.partition import Partition, in_order, partition
 from saelens_data.results import Result
 from saelens_data.stats.power import DENSITIES
 from saelens_data.stats.trend import TrendTest, detectable_rise, trend_law, trend_test

@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from saelens_data.diff import DiffResult
+from saelens_data.diff.two import DiffResult
 from saelens_data.evidence import column_of
-from saelens_data.report_caveats import Caveat, Grounds, caveats
-from saelens_data.report_charts import Bar, Charts, Effect, Mark, Overview, overview
-from saelens_data.report_examples import SURE, Group, by_strength, examples_of
+from saelens_data.report.caveats import Caveat, Grounds, caveats
+from saelens_data.report.charts import Bar, Charts, Effect, Mark, Overview, overview
+from saelens_data.report.examples import SURE, Group, by_strength, examples_of
 from saelens_data.wording import p_in_words, points, share, short_names
 
 #: Shown, and marked as such, where nothing is a finding.

@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 
 from saelens_data import stats
-from saelens_data.comparison import Sets, compare
+from saelens_data.diff.comparison import Sets, compare
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.wording import count
 
 if TYPE_CHECKING:
-    from saelens_data.diff import DiffResult
+    from saelens_data.diff.two import DiffResult
 
 #: The columns that `with_confirmation` fills.
 UNCONFIRMED = [

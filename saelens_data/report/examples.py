@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_array
 
-from saelens_data.diff import DiffResult
+from saelens_data.diff.two import DiffResult
 from saelens_data.evidence import Passage, Span, column_of, evidence_for, passage
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.wording import count

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from saelens_data import stats
-from saelens_data.diff import DiffResult
+from saelens_data.diff.two import DiffResult
 from saelens_data.wording import points, share, short_names
 
 #: Upper ends that the scale of a chart may have, as shares; few for densities, whose bars are read against the whole.

@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 
 from saelens_data import stats
-from saelens_data.adjust import covariates
-from saelens_data.comparison import Comparison, Sets, compare
+from saelens_data.diff.adjust import covariates
+from saelens_data.diff.comparison import Comparison, Sets, compare
+from saelens_data.diff.findings import findings_table, latent_table, with_adjustment
+from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.holdout import UNCONFIRMED, split, with_confirmation
+from saelens_data.diff.pairing import align, clusters
 from saelens_data.errors import InputError
-from saelens_data.findings import findings_table, latent_table, with_adjustment
-from saelens_data.grouping import Groups, alone, decoder_of, group_latents
-from saelens_data.holdout import UNCONFIRMED, split, with_confirmation
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.pairing import align, clusters
 from saelens_data.results import Result
 from saelens_data.wording import count, share, share_up
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from saelens_data import stats
-from saelens_data.comparison import Comparison, Sets, compare
-from saelens_data.diff import DiffResult, Options, concluded, ready
-from saelens_data.findings import findings_table, latent_table, order
-from saelens_data.grouping import Groups
+from saelens_data.diff.comparison import Comparison, Sets, compare
+from saelens_data.diff.findings import findings_table, latent_table, order
+from saelens_data.diff.grouping import Groups
+from saelens_data.diff.partition import Partition
+from saelens_data.diff.two import DiffResult, Options, concluded, ready
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.partition import Partition
 from saelens_data.wording import count, share, share_up
 
 #: Comparisons that a summary names.

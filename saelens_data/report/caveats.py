@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saelens_data.diff import DiffResult
+from saelens_data.diff.two import DiffResult
 from saelens_data.evidence import column_of
-from saelens_data.report_examples import SURE, by_strength
+from saelens_data.report.examples import SURE, by_strength
 from saelens_data.wording import count, p_in_words, points, share
 
 #: Documents (pairs) that carry a finding, below which it is said to rest on few.

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data.adjust import LENGTH
-from saelens_data.comparison import Sets, compare
-from saelens_data.contrasts import (
+from saelens_data.diff.adjust import LENGTH
+from saelens_data.diff.comparison import Sets, compare
+from saelens_data.diff.contrasts import (
     NAMED,
     Contrast,
     compared,
@@ -25,13 +25,13 @@ from saelens_data.contrasts import (
     notes_on_explained,
     notes_on_power,
 )
-from saelens_data.diff import DiffResult, Options
+from saelens_data.diff.findings import order
+from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.pairing import clusters
+from saelens_data.diff.partition import Partition, partition
+from saelens_data.diff.two import DiffResult, Options
 from saelens_data.errors import InputError, choices
-from saelens_data.findings import order
-from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.pairing import clusters
-from saelens_data.partition import Partition, partition
 from saelens_data.results import Result
 from saelens_data.wording import count
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from saelens_data.diff import DiffResult
+from saelens_data.diff.many import ManyResult
+from saelens_data.diff.trend import TrendResult
+from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
-from saelens_data.many import ManyResult
-from saelens_data.report_caveats import Caveat
-from saelens_data.report_charts import Charts
-from saelens_data.report_examples import by_strength
-from saelens_data.report_findings import Finding, shown_findings
-from saelens_data.report_trend import shown_trend
+from saelens_data.report.caveats import Caveat
+from saelens_data.report.charts import Charts
+from saelens_data.report.examples import by_strength
+from saelens_data.report.findings import Finding, shown_findings
+from saelens_data.report.trend import shown_trend
 from saelens_data.results import write_whole
-from saelens_data.trend import TrendResult
 from saelens_data.wording import share
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _encoded(html: str) -> bytes:
 
 
 def _trend_page(result: TrendResult, findings: int, examples: int) -> str:
-    from saelens_data.page import piece, render  # noqa: PLC0415
+    from saelens_data.report.page import piece, render  # noqa: PLC0415
 
     def draw(findings: int, examples: int) -> Markup:
         return piece("trend_findings", shown=shown_trend(result, findings=findings, examples=examples))
@@ -135,7 +135,7 @@ class Strip:
 
 
 def _many_page(result: ManyResult, findings: int, examples: int) -> str:
-    from saelens_data.page import render  # noqa: PLC0415
+    from saelens_data.report.page import render  # noqa: PLC0415
 
     sets = _sizes(result)
     contents = sorted(_contents(result), key=lambda line: -line.n_found)
@@ -212,7 +212,7 @@ class _Section:
         return cls(many, line, many.results[line.names], {row["latent"]: row for row in rows.iter_rows(named=True)})
 
     def draw(self, findings: int, examples: int) -> Markup:
-        from saelens_data.page import piece  # noqa: PLC0415
+        from saelens_data.report.page import piece  # noqa: PLC0415
 
         shown = shown_findings(self.result, findings=findings, examples=examples, prefix=f"{self.line.id}-")
         rows = [self.rows[finding.latent] for finding in shown.findings]

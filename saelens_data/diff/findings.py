@@ -10,8 +10,8 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data import stats
-from saelens_data.adjust import Adjusted, adjusted, adjusted_active, adjusted_active_pairs, adjusted_pairs, explain
-from saelens_data.comparison import Comparison, Sets
+from saelens_data.diff.adjust import Adjusted, adjusted, adjusted_active, adjusted_active_pairs, adjusted_pairs, explain
+from saelens_data.diff.comparison import Comparison, Sets
 
 Names = tuple[str, str]
 

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from saelens_data.diff import DiffResult
+from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
-from saelens_data.report_findings import shown_findings
+from saelens_data.report.findings import shown_findings
 from saelens_data.results import write_whole
 
 #: Bytes of the page that a finding may take on average; of pages with few findings, those of `_LIGHT` findings.
@@ -68,7 +68,7 @@ def _encoded(html: str) -> bytes:
 
 
 def _page(result: DiffResult, findings: int, examples: int) -> str:
-    from saelens_data.page import render  # noqa: PLC0415
+    from saelens_data.report.page import render  # noqa: PLC0415
 
     shown = shown_findings(result, findings=findings, examples=examples)
     favours = result.findings["favours"]

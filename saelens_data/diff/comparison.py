@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from saelens_data import stats
-from saelens_data.grouping import Groups
+from saelens_data.diff.grouping import Groups
 
 
 @dataclass(frozen=True, eq=False)

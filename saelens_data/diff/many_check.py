@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 
 from saelens_data import stats
-from saelens_data.contrasts import compared
+from saelens_data.diff.contrasts import compared
+from saelens_data.diff.many import ManyResult
+from saelens_data.diff.pairing import clusters
+from saelens_data.diff.trend import TrendResult, tested
 from saelens_data.errors import InputError
-from saelens_data.many import ManyResult
-from saelens_data.pairing import clusters
 from saelens_data.results import Result
 from saelens_data.stats.trend import exchanged
-from saelens_data.trend import TrendResult, tested
 
 
 def aa_check_many(result: ManyResult | TrendResult, *, splits: int = 200, seed: int = 0) -> Result:

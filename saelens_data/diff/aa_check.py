@@ -11,10 +11,10 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data import stats
-from saelens_data.comparison import Counts, Looks, Sets, compare, joint_p, rank_law, signed_sums
-from saelens_data.diff import DiffResult
+from saelens_data.diff.comparison import Counts, Looks, Sets, compare, joint_p, rank_law, signed_sums
+from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
-from saelens_data.grouping import Groups, alone, decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from saelens_data.diff import DiffResult
+from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.matrix import _mask
 from saelens_data.wording import count, difference_in_points, explained, p_in_words, share
