@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saelens_data.concepts import find_concepts as find_concepts
     from saelens_data.corpus import Corpus as Corpus
     from saelens_data.corpus import read_corpus as read_corpus
     from saelens_data.diff import DiffResult as DiffResult
@@ -47,6 +48,7 @@ _PUBLIC = {
     "diff_many": "diff.many:diff_many",
     "encode": "encode:encode",
     "examples": "evidence:examples",
+    "find_concepts": "concepts:find_concepts",
     "gate": "diff.gate:gate",
     "load_encoder": "encoders:load_encoder",
     "open": "store:open_store",
