@@ -22,7 +22,7 @@ LAYERS = [
     {"encoders"},
     {"encode", "labels", "space"},
     {"results", "wording", "query"},
-    {"evidence", "training", "concepts", "lexical", "ranking", "by_example", "hits", "retrieve"},
+    {"evidence", "training", "concepts", "lexical", "dense_index", "ranking", "by_example", "hits", "retrieve"},
     {"diff"},
     {"report"},
     {"cli"},
