@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from keywords import keyword_matrix
 from markdown_it import MarkdownIt
 
+from saelens_data.concepts import find_concepts
 from saelens_data.diff.gate import check_rule, gate, read_watchlist, to_junit, to_markdown
 from saelens_data.diff.two import DiffResult, diff
+from saelens_data.encode import encode
 from saelens_data.errors import InputError
 
 WORDS = {2: "sorry", 3: "cannot", 5: "cat", 7: "dog", 8: "rare", 9: "sun"}
@@ -329,3 +331,20 @@ def test_any_text_gives_whole_xml_and_one_table_row_a_finding(plain, text):
 def test_long_labels_are_cut(result):
     long = replace(result, frame=result.frame.with_columns(label=pl.lit("word " * 100)))
     assert max(map(len, to_markdown(long).split("\n"))) < 300
+
+
+def test_a_phrase_watches_the_concepts_that_fit_it():
+    tea = ["I would like a cup of tea, please."] * 12
+    a, b = (
+        encode(pl.DataFrame({"id": range(12), "text": texts})) for texts in (tea, ["The train leaves at noon."] * 12)
+    )
+    result = diff(a, b)
+    gated = gate(result, "difference > 0.5", ['"a drink of tea"'])
+    fitting = find_concepts(a, "a drink of tea", n=20).frame.filter("fits")["latent"]
+    assert sorted(gated.watched["latent"]) == sorted(fitting)
+    assert not gated.ok
+    assert set(gated.failed["latent"]) <= {latent for row in result.frame["members"].to_list() for latent in row}
+    with pytest.raises(
+        InputError, match="the watchlist covers nothing by '\"zxqv blorf\"': no concept of this encoder"
+    ):
+        gate(result, "difference > 0.5", ['"zxqv blorf"'])

@@ -24,7 +24,10 @@ def gate_options(function: F) -> F:
     return stack(
         click.option("--fail-on", metavar="SQL", help='End with status 1 if a finding matches: "difference > 0.1".'),
         click.option(
-            "--watch", multiple=True, metavar="TERM", help="Only these concepts can fail: words, a number, @FILE."
+            "--watch",
+            multiple=True,
+            metavar="TERM",
+            help="Only these concepts can fail: words of a label, a number, '\"a phrase\"', @FILE.",
         ),
         click.option("--junit", type=_FILE, help="Write the verdict of --fail-on as JUnit XML."),
         click.option("--markdown", type=_FILE, help="Write summary, verdict and findings as Markdown."),

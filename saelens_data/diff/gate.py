@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from saelens_data.concepts import find_concepts
 from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.matrix import _mask
@@ -23,6 +24,8 @@ from saelens_data.wording import count, difference_in_points, explained, p_in_wo
 
 #: Characters of a label in the outputs; labels that a message lists.
 _CHARS, _LISTED = 120, 6
+#: Concepts that a phrase may cover.
+_NEAREST = 20
 #: What Markdown, or HTML in it, takes for more than text, anywhere or at the beginning.
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|<(?=[a-z/!?])|&(?=[#a-z])|(?<![^\W_])_|_(?![^\W_])|^[-+=>\d]", re.IGNORECASE)
 #: What a forge turns into a mention, a reference or a link even when escaped: a space of no width ends it.
@@ -64,7 +67,8 @@ def gate(result: DiffResult, fail_on: str, watch: Sequence[str] = ()) -> GateRes
     `fail_on` is a SQL expression over the columns of `result.frame`; `difference` is A - B, so abs(difference) means
     either direction. It is asked of findings alone: what is not significant never fails. With `watch`, only of findings
     that hold a concept of the watchlist: a term is a latent's number, words that its label or explanation must all
-    contain (parts of words will do, case does not matter), or @FILE with a term on each line.
+    contain (parts of words will do, case does not matter), a phrase in double quotes, for the concepts that fit it as
+    `find_concepts` says, or @FILE with a term on each line.
 
     Raises InputError for a rule that cannot be evaluated, is not true or false, or is null for a finding (a gate
     must not pass for want of a number), and for a term that covers no concept.
@@ -132,6 +136,9 @@ def _covered(result: DiffResult, terms: Sequence[str]) -> pl.DataFrame:
     for term in terms:
         if term.isdecimal():
             rows = table.filter(pl.col("latent").cast(pl.String) == str(int(term)))
+        elif phrase := _quoted(term):
+            near = find_concepts(result.a, phrase, n=_NEAREST).frame.filter("fits")
+            rows = table.filter(pl.col("latent").is_in(near["latent"].cast(pl.Int64).to_list()))
         else:
             rows = table.filter(pl.col("text").str.contains(word, literal=True) for word in term.lower().split())
         if rows.is_empty():
@@ -140,8 +147,15 @@ def _covered(result: DiffResult, terms: Sequence[str]) -> pl.DataFrame:
     return pl.concat(found).drop("text")
 
 
+def _quoted(term: str) -> str | None:
+    """The phrase of a term in double quotes."""
+    return term[1:-1].strip() or None if len(term) > 2 and term[0] == term[-1] == '"' else None
+
+
 def _near(term: str, table: pl.DataFrame) -> str:
     """What there is instead, for the message."""
+    if _quoted(term):
+        return "no concept of this encoder fits the phrase; say it in other words"
     if term.isdecimal():
         low, high = table.select(low=pl.col("latent").min(), high=pl.col("latent").max()).row(0)
         return f"latents go from {low} to {high}"
