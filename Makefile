@@ -10,7 +10,7 @@ SOURCES := saelens_data tests tools
 demo: .venv/demo
 	@mkdir -p demo
 	@$(BIN)/saelens-data diff datasets/habits/answers_a.jsonl datasets/habits/answers_b.jsonl \
-	  --pair-on prompt -n 10 --report demo/report.html
+	  --pair-on prompt --aa-check -n 10 --report demo/report.html
 	@echo "Open demo/report.html in a browser."
 
 test: .venv/test lint

@@ -24,6 +24,9 @@ from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 from saelens_data.wording import count, share, share_up
 
+#: Clusters in a set below which a note warns.
+FEW_CLUSTERS = 40
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DiffResult(Result):
@@ -175,7 +178,7 @@ def concluded(
     """The result of a comparison whose `frame` says what is a finding; q is corrected for `n_tests` tests."""
     (a, b, cluster), alpha, names = sides, options.alpha, options.names
     sets = Sets(a.X, b.X, options.pair_on is not None, cluster)
-    notes = [*options.notes, *_note_untested(c, options)]
+    notes = [*options.notes, *_note_clusters(a, cluster, options), *_note_untested(c, options)]
     terms = covariates(a, b, options.adjust, names, notes)
     columns = c.leads()[frame["group"].to_numpy()]
     frame = with_adjustment(frame, sets, columns, terms)
@@ -236,6 +239,17 @@ def _same_documents(a: ConceptMatrix, b: ConceptMatrix) -> bool:
         return False
     one, other = (m.docs.select("doc_id", "text").sort("doc_id") for m in (a, b))
     return one.equals(other, null_equal=False)  # ids alone prove little: two files may both count from 0
+
+
+def _note_clusters(a: ConceptMatrix, cluster: np.ndarray | None, options: Options) -> list[str]:
+    """How many clusters there are, and a warning where they are few: the t interval leans on many."""
+    if cluster is None:
+        return []
+    sides = [len(np.unique(side)) for side in (cluster[: a.n_docs], cluster[a.n_docs :])]
+    few = f"; with fewer than {FEW_CLUSTERS} the intervals may be too narrow, and little can be found"
+    name_a, name_b = options.names
+    numbers = f"{sides[0]:,} in {name_a}, {sides[1]:,} in {name_b}"
+    return [f"Clusters of '{options.cluster_on}': {numbers}{few if min(sides) < FEW_CLUSTERS else ''}."]
 
 
 def _note_untested(c: Comparison, options: Options) -> list[str]:
