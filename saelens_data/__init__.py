@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from saelens_data.report import write_diff_report as write_diff_report
     from saelens_data.report import write_many_report as write_many_report
     from saelens_data.results import Result as Result
+    from saelens_data.retrieve import retrieve as retrieve
     from saelens_data.store import open_store as open  # noqa: A004, F401
     from saelens_data.store import verify_store as verify  # noqa: F401
     from saelens_data.store import write_store as write_store
@@ -53,6 +54,7 @@ _PUBLIC = {
     "load_encoder": "encoders:load_encoder",
     "open": "store:open_store",
     "read_corpus": "corpus:read_corpus",
+    "retrieve": "retrieve:retrieve",
     "train": "training:train",
     "trend": "diff.trend:trend",
     "verify": "store:verify_store",
