@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports torch: several test processes share the cores, and threads that wait for a core spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -424,7 +424,7 @@ def here(tmp_path_factory: pytest.TempPathFactory, stores: tuple[Path, Path], tr
 SEE = "(see 'saelens-data {} --help')"
 OTHER = "encoder: 'minilm-8k' and 'tiny'; sae: 'minilm-8k' and 'tiny'; sae_sha256: '{}' and '{}'"  # of the two weights
 ERRORS = {
-    "nope": "no command 'nope': available: encode, info, verify, diff, examples, train, encoders (see 'saelens-data --help')",
+    "nope": f"no command 'nope': available: {', '.join(COMMANDS)} (see 'saelens-data --help')",
     "dif a b": "no command 'dif': did you mean 'diff'? available: *",
     "diff --pair a b": "No such option '--pair'*",
     "encode": "Missing argument 'SOURCE' " + SEE.format("encode"),
