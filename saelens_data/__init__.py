@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from saelens_data.diff.gate import gate as gate
     from saelens_data.diff.many import diff_many as diff_many
     from saelens_data.diff.many_check import aa_check_many as aa_check_many
+    from saelens_data.diff.selection import select as select
     from saelens_data.diff.trend import trend as trend
     from saelens_data.encode import encode as encode
     from saelens_data.encoders import Encoder as Encoder
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from saelens_data.matrix import Source as Source
     from saelens_data.report import write_diff_report as write_diff_report
     from saelens_data.report import write_many_report as write_many_report
+    from saelens_data.report import write_retrieve_report as write_retrieve_report
     from saelens_data.results import Result as Result
     from saelens_data.retrieve import retrieve as retrieve
+    from saelens_data.retrieve import retrieve_many as retrieve_many
     from saelens_data.store import open_store as open  # noqa: A004, F401
     from saelens_data.store import verify_store as verify  # noqa: F401
     from saelens_data.store import write_store as write_store
@@ -55,11 +58,14 @@ _PUBLIC = {
     "open": "store:open_store",
     "read_corpus": "corpus:read_corpus",
     "retrieve": "retrieve:retrieve",
+    "retrieve_many": "retrieve:retrieve_many",
+    "select": "diff.selection:select",
     "train": "training:train",
     "trend": "diff.trend:trend",
     "verify": "store:verify_store",
     "write_diff_report": "report:write_diff_report",
     "write_many_report": "report:write_many_report",
+    "write_retrieve_report": "report:write_retrieve_report",
     "write_store": "store:write_store",
 }
 __all__ = list(_PUBLIC)

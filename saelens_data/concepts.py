@@ -8,6 +8,7 @@ are known by, and random directions with the mean and covariance of these phrase
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from unicodedata import category
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from saelens_data.encoders import EXAMPLES_FILE, find_encoder
-from saelens_data.errors import InputError
+from saelens_data.errors import InputError, SaelensDataError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 from saelens_data.space import Space, space_of
@@ -126,6 +127,19 @@ def find_concepts(m: ConceptMatrix, phrase: str, *, n: int = 10, seed: int = 0) 
         unknown=unknown,
         unfamiliar=unfamiliar,
     )
+
+
+def notes_on_fit(m: ConceptMatrix, phrases: Sequence[str]) -> list[str]:
+    """A sentence for each phrase that no concept fits; none where the encoder has no examples to judge by."""
+    notes = []
+    for phrase in phrases:
+        try:
+            found = find_concepts(m, phrase, n=1)
+        except SaelensDataError:
+            continue
+        if not found.fits:
+            notes.append(f"No concept of this encoder fits '{_short(found.phrase)}': what is found may not have it.")
+    return notes
 
 
 def read_phrase(phrase: str) -> tuple[str, tuple[str, ...]]:

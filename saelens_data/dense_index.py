@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ from typing import Any
 import numpy as np
 
 from saelens_data.errors import InputError, MissingExtraError
+from saelens_data.matrix import Keeper
 
 #: Documents up to which the index is a list.
-LIST_UP_TO = 200_000
+LIST_UP_TO = 2_000_000
 #: Neighbours of each document in the graph, and documents looked at to find them.
 _NEIGHBOURS, _EFFORT = 32, 100
 #: Documents added at a time, as float32.
 _BLOCK = 65_536
+#: File that keeps the index of a store's vectors.
+DENSE = "dense.faiss"
+#: Packages that install the same module, for one processor and for the other.
+_CPU, _GPU = ("faiss-cpu",), ("faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +57,40 @@ class DenseIndex:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> DenseIndex:
-        """Read what `save` wrote. Raises InputError for a file that is no index."""
+        """Map what `save` wrote into memory. Raises InputError for a file that is no index."""
         faiss = _faiss()
         try:
-            return DenseIndex(faiss.read_index(os.fspath(path)))
+            return DenseIndex(faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC))
         except RuntimeError as error:
             raise InputError(f"'{path}' holds no index of embeddings: make it again") from error
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index so that the old file or the new one is there."""
-        from saelens_data.results import write_whole  # noqa: PLC0415
+    @staticmethod
+    def kept(vectors: np.ndarray, keeper: Keeper) -> DenseIndex | None:
+        """The index of all vectors of a store, kept there; None without FAISS or where it cannot be kept.
 
-        write_whole(Path(path), _faiss().serialize_index(self.index).tobytes())
+        Raises InputError if two packages of FAISS are installed.
+        """
+        if find_spec("faiss") is None:
+            return None
+
+        def write(file: Path) -> None:
+            DenseIndex.build(vectors, list_up_to=LIST_UP_TO).save(file)
+
+        def read(file: Path) -> DenseIndex | None:
+            try:
+                found = DenseIndex.load(file)
+            except InputError:
+                return None
+            return found if (len(found), found.index.d) == vectors.shape else None
+
+        return keeper.file(DENSE, _key(len(vectors)), write, read)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index. Raises OSError; a file that is not whole may be left then."""
+        try:
+            _faiss().write_index(self.index, os.fspath(path))
+        except RuntimeError as error:  # what FAISS makes of a full disk
+            raise OSError(f"the index could not be written: {error}") from error
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -75,9 +103,29 @@ class DenseIndex:
         return np.asarray(rows[0][rows[0] >= 0])
 
 
+def _key(n: int) -> dict[str, str]:
+    """What an index of `n` documents is made with."""
+    kind = "list" if n <= LIST_UP_TO else f"graph of {_NEIGHBOURS} neighbours, {_EFFORT} looked at"
+    return {"faiss": str(_faiss().__version__), "kind": f"{kind}, float16, inner product"}
+
+
 def _faiss() -> Any:
     if find_spec("faiss") is None:
         raise MissingExtraError("an index of embeddings", "faiss")
+    cpu, gpu = ([name for name in names if _installed(name)] for names in (_CPU, _GPU))
+    if cpu and gpu:
+        raise InputError(
+            f"{cpu[0]} and {gpu[0]} are both installed and overwrite each other's files: pip uninstall both, then "
+            "install the one that is wanted"
+        )
     import faiss  # noqa: PLC0415
 
     return faiss
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

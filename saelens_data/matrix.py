@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -26,6 +27,25 @@ CONCEPT_SCHEMA = {
 }
 #: Name of the column that a filter expression is evaluated into; no source has it.
 _MASK = "\0keep"
+
+T = TypeVar("T")
+
+
+class Keeper(Protocol):
+    """Keeps on disk what is worked out from all of a matrix; what cannot be kept is None, and never an OSError."""
+
+    def by_latent(self) -> ByLatent | None:
+        """The activations by latent."""
+
+    def array(
+        self, name: str, shape: tuple[int, ...], key: Mapping[str, str], build: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """The float32 array that `build` returned for `key`: kept if it can be, new if not."""
+
+    def file(
+        self, name: str, key: Mapping[str, str], write: Callable[[Path], None], read: Callable[[Path], T | None]
+    ) -> T | None:
+        """What `read` makes of the file that `write` wrote for `key`."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +139,8 @@ class ConceptMatrix:
     source: Source
     evidence: Evidence | None = None
     vectors: np.ndarray | None = None
-    #: Finds `by_latent` on disk; not handed on by `replace`, which may bring another X.
-    _stored: Callable[[], ByLatent | None] | None = field(default=None, init=False)
+    #: Keeps what is worked out from it; not handed on by `replace`, which may bring another X.
+    keeper: Keeper | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         X = self.X
@@ -167,7 +187,7 @@ class ConceptMatrix:
     @cached_property
     def by_latent(self) -> ByLatent:
         """The same activations by latent; of a whole store mapped from disk, and written there when first asked for."""
-        if self._stored and (found := self._stored()):
+        if self.keeper and (found := self.keeper.by_latent()):
             return found
         arrays = {"indices": self.X.indices, "max": self.X.data}
         if self.evidence is not None:
@@ -236,7 +256,7 @@ class ConceptMatrix:
         table = columns.with_columns(pl.col("doc_id").cast(pl.String))
         kept = self.docs.drop([c for c in table.columns if c != "doc_id"], strict=False)
         docs = kept.join(table, on="doc_id", how="left", maintain_order="left")
-        return replace(self, docs=docs).backed(self._stored)
+        return replace(self, docs=docs).backed(self.keeper)
 
     def with_labels(self, labels: pl.DataFrame) -> ConceptMatrix:
         """Replace label, explanation, score and origin where the table (keyed on `latent`) has a row.
@@ -258,12 +278,12 @@ class ConceptMatrix:
         if (twice := table["latent"].is_duplicated()).any():
             raise InputError(f"the label table names latent {table['latent'].filter(twice)[0]} more than once")
         concepts = self.concepts.update(table, on="latent", how="left", include_nulls=True)
-        return replace(self, concepts=concepts).backed(self._stored)
+        return replace(self, concepts=concepts).backed(self.keeper)
 
-    def backed(self, stored: Callable[[], ByLatent | None] | None) -> ConceptMatrix:
-        """The same matrix, which asks `stored` for `by_latent` before it computes it."""
+    def backed(self, keeper: Keeper | None) -> ConceptMatrix:
+        """The same matrix, which asks `keeper` for what it keeps before that is computed."""
         found = replace(self)
-        object.__setattr__(found, "_stored", stored)
+        object.__setattr__(found, "keeper", keeper)
         return found
 
     @staticmethod

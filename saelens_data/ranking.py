@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,7 @@ from scipy.sparse import csc_array, csr_array
 
 from saelens_data.by_latent import ByLatent
 from saelens_data.dense_index import DenseIndex
-from saelens_data.matrix import ConceptMatrix, canonical_csr
+from saelens_data.matrix import ConceptMatrix, Keeper, canonical_csr
 
 #: Latents that point towards the query by less than this many standard deviations (over latents) count for nothing.
 SHRINK = 0.5
@@ -39,6 +40,10 @@ _OF = 20
 WEIGHT_FIRST, WEIGHT = 1.0, 0.25
 #: Above this many documents, those worth scoring are looked for by the heaviest latents and the nearest embeddings.
 EXACT = 200_000
+#: Documents from which their lengths are kept in the store: of fewer they are worked out in 0.2 s.
+KEPT_FROM = 20_000
+#: File that keeps the lengths.
+LENGTHS = "lengths.npy"
 #: How many of both are looked for there, and by how many latents.
 CANDIDATES, HEAVIEST = 2_000, 64
 #: Documents that the spread of scores, and what all share, are estimated from.
@@ -71,6 +76,17 @@ class DenseArm:
     vectors: np.ndarray
     #: Finds candidates; without one, all vectors are gone through.
     index: DenseIndex | None = None
+    #: Keeps the index of many vectors, which is looked for, and made, when candidates are first asked for.
+    keeper: Keeper | None = None
+
+    @staticmethod
+    def of(m: ConceptMatrix, index: DenseIndex | None = None) -> DenseArm | None:
+        """The arm of a matrix, kept while it lives unless an index is given; None for one without vectors."""
+        if m.vectors is None or index is not None:
+            return None if m.vectors is None else DenseArm(m.vectors, index)
+        if m not in _DENSE:
+            _DENSE[m] = DenseArm(m.vectors, keeper=m.keeper)
+        return _DENSE[m]
 
     def scores(self, queries: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Cosines of the embeddings with `queries`."""
@@ -102,9 +118,13 @@ class DenseArm:
 
     def candidates(self, query: np.ndarray, n: int) -> np.ndarray:
         """The nearest: exactly, or as the index finds them."""
-        if self.index is not None:
-            return self.index.nearest(query, n)
-        return best(self.scores(query[None])[:, 0], n)
+        index = self._kept_index if self.index is None else self.index
+        return best(self.scores(query[None])[:, 0], n) if index is None else index.nearest(query, n)
+
+    @cached_property
+    def _kept_index(self) -> DenseIndex | None:
+        many = len(self.vectors) > EXACT
+        return DenseIndex.kept(self.vectors, self.keeper) if many and self.keeper is not None else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +139,14 @@ class ConceptArm:
 
     @staticmethod
     def of(m: ConceptMatrix, directions: np.ndarray) -> ConceptArm:
-        """The arm of a matrix; the lengths of its documents are worked out once and kept while it lives."""
-        mean = m.pooled("mean").X
-        if m not in _LENGTHS:
-            _LENGTHS[m] = reading_lengths(mean, directions)
-        columns = m.by_latent if m.n_docs > EXACT else None
-        return ConceptArm(mean, directions, _LENGTHS[m], columns if columns and columns.mean is not None else None)
+        """The arm of a matrix, kept while it lives; lengths of documents are kept in the store if they are many."""
+        arm, many = _CONCEPTS.get(m), m.n_docs > EXACT
+        if arm is None or (arm.by_latent is not None) != many or not np.array_equal(arm.directions, directions):
+            mean = m.pooled("mean").X
+            columns = m.by_latent if many else None
+            kept = columns if columns and columns.mean is not None else None
+            arm = _CONCEPTS[m] = ConceptArm(mean, directions, lengths_of(m, directions), kept)
+        return arm
 
     def weights(self, queries: np.ndarray) -> np.ndarray:
         """What an activation of 1 counts for each of `queries`, [latents, queries] float32."""
@@ -181,8 +203,9 @@ class ConceptArm:
         return best(np.divide(total, lengths, out=np.zeros_like(total), where=lengths > 0), n)
 
 
-#: Lengths of the documents of each matrix that lives.
-_LENGTHS: WeakKeyDictionary[ConceptMatrix, np.ndarray] = WeakKeyDictionary()
+#: The arms of each matrix that lives; they hold its arrays and not the matrix.
+_DENSE: WeakKeyDictionary[ConceptMatrix, DenseArm] = WeakKeyDictionary()
+_CONCEPTS: WeakKeyDictionary[ConceptMatrix, ConceptArm] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,6 +318,22 @@ def shrink(towards: np.ndarray, by: float = SHRINK) -> np.ndarray:
     """Soft threshold of `towards` [latents, queries]: all move to 0 by `by` standard deviations over the latents."""
     limit = by * towards.std(axis=0)
     return np.asarray(np.sign(towards) * np.maximum(np.abs(towards) - limit, 0), np.float32)
+
+
+def lengths_of(m: ConceptMatrix, directions: np.ndarray) -> np.ndarray:
+    """Lengths of the documents of a matrix, [documents] float32; of a whole store of many, kept there.
+
+    They go with the SAE and the very directions [latents, dim] that they were worked out from.
+    """
+
+    def build() -> np.ndarray:
+        return reading_lengths(m.pooled("mean").X, directions)
+
+    if m.keeper is None or m.n_docs < KEPT_FROM:
+        return build()
+    used = np.ascontiguousarray(directions, np.float32)
+    key = {"sae_sha256": m.source.sae_sha256, "directions": f"{used.shape} {sha256(used.data).hexdigest()}"}
+    return m.keeper.array(LENGTHS, (m.n_docs,), key, build)
 
 
 def reading_lengths(mean: csr_array, directions: np.ndarray) -> np.ndarray:

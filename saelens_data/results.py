@@ -84,8 +84,8 @@ class Result:
         """Write the result as .csv, .json, .jsonl or .parquet, by the suffix; the file is whole or not there.
 
         JSON holds kind, parameters, notes and rows, Parquet the first three as metadata; CSV and JSON lines hold
-        the rows alone. The same result gives the same bytes. Raises InputError for another suffix, for a
-        place that cannot be written, and for CSV of a table with lists in it, other than of numbers.
+        the rows alone. Lists in CSV are numbers with spaces, or else JSON in a cell. The same result gives the same
+        bytes. Raises InputError for another suffix and for a place that cannot be written.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -109,9 +109,13 @@ def _cell(value: Any) -> str:
 def _csv(result: Result) -> bytes:
     lists = [name for name, dtype in result.frame.schema.items() if dtype in (pl.List(pl.Int32), pl.List(pl.Float64))]
     frame = result.frame.with_columns(pl.col(name).cast(pl.List(pl.String)).list.join(" ") for name in lists)
-    if nested := frame.select(cs.nested()).columns:
-        raise InputError(f"CSV cannot hold the lists in column '{nested[0]}': save as .jsonl or .parquet")
-    return frame.write_csv().encode()
+    nested = frame.select(cs.nested())
+    return frame.with_columns(_as_json(column) for column in nested).write_csv().encode()
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    cells = [None if value is None else _dumps(value, separators=(",", ":")) for value in column.to_list()]
+    return pl.Series(column.name, cells, dtype=pl.String)
 
 
 def _jsonl(result: Result) -> bytes:
@@ -137,8 +141,8 @@ def _about(result: Result) -> dict[str, Any]:
     return {"kind": result.kind, "parameters": result.parameters, "notes": result.notes}
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+def _dumps(value: Any, separators: tuple[str, str] | None = None) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=separators)
 
 
 def _plain(value: Any) -> Any:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
 
 from saelens_data.by_example import Example, from_examples, rows_of
+from saelens_data.concepts import notes_on_fit
 from saelens_data.dense_index import DenseIndex
 from saelens_data.errors import InputError, choices
 from saelens_data.evidence import column_of
 from saelens_data.hits import EMBEDDING, Hit, hit_table
 from saelens_data.lexical import LexicalIndex, places, words_of
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.query import Concept, Latent, Leaf, Phrase, Query, evaluate, parse, phrase_note, unparse
+from saelens_data.query import Concept, Latent, Leaf, Phrase, Query, concepts_of, evaluate, parse, phrase_note, unparse
 from saelens_data.ranking import FEEDBACK, ConceptArm, DenseArm, Ranker, Ranking, best, evenly, joined
 from saelens_data.results import Result
 from saelens_data.space import Space, space_of
@@ -26,8 +27,12 @@ MODES: tuple[str, ...] = get_args(Mode)
 _HALF, _STEEP = 2.0, 2.0
 #: Finds the latents that stand for a part of a query in a document: (part, its share, row) -> columns and shares.
 _Witnesses = Callable[[Leaf, float, int], list[tuple[int, float]]]
+#: Documents below which no feedback is taken, unless it is asked for.
+_FEW = 500
 #: Characters of a phrase that a result repeats.
 _REPEATED = 200
+#: Scores, documents x queries, that are held at a time where several queries are asked.
+_TOGETHER = 2**24
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -45,6 +50,8 @@ class RetrieveResult(Result):
     mode: str
     #: Documents that could be found.
     n_docs: int
+    #: What the documents of `frame` answer, by `doc_id`, where the set has a column `prompt`.
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self) -> str:
         """What was looked for, how, and in how many documents."""
@@ -61,7 +68,7 @@ def retrieve(
     unlike: Sequence[str] = (),
     n: int = 20,
     mode: Mode = "hybrid",
-    feedback: int = FEEDBACK,
+    feedback: int | None = None,
     seed: int = 0,
     index: DenseIndex | None = None,
 ) -> RetrieveResult:
@@ -69,25 +76,77 @@ def retrieve(
 
     `mode`: "concepts" scores by concepts that point towards the phrase, "dense" by the reader's embedding, "hybrid"
     by both, "lexical" by the words themselves (BM25). `feedback` documents that come first pull the phrase towards
-    them; 0 for none. In a query of several parts, a phrase counts by a degree from 0 to 1: 1 / (1 + exp(4 - 2 z)),
-    z being its score in standard deviations above the mean document; a latent by its maximum over the largest.
+    them; 0 for none, the default below 500 documents (12 from there on). In a query of several parts, a phrase counts
+    by a degree from 0 to 1: 1 / (1 + exp(4 - 2 z)), z being its score in standard deviations above the mean document;
+    a latent by its maximum over the largest.
     `seed` draws the documents that examples are told apart from. `index` is one of the matrix' vectors; it serves
-    where documents are too many to go through for a phrase.
+    where documents are too many to go through for a phrase. Without one, that of the store is used, and made there the
+    first time, if FAISS is installed.
 
     Raises InputError for an empty phrase, a query that cannot be read, an unknown mode, id or latent, n < 1, a
     matrix without what the mode needs, and an encoder that is not at hand.
     """
     like, unlike = _ids(like), _ids(unlike)
+    feedback = _feedback(m, feedback)
     _check(query, like, unlike, n, mode, feedback)
     parts = _Parts(m, mode, feedback, index)
     if query is None:
         return _by_example(parts, like, unlike, n, seed)
-    parsed = parse(query)
+    return _by_words(parts, query, parse(query), n)
+
+
+def retrieve_many(
+    m: ConceptMatrix, queries: Sequence[str], *, n: int = 20, mode: Mode = "hybrid", feedback: int | None = None
+) -> list[RetrieveResult]:
+    """`retrieve` for each of several queries, in their order; documents are scored for all of their phrases at once.
+
+    The results are those of single calls, to rounding. Every document is scored for every phrase, where a single call
+    in a very large set scores candidates. Raises InputError for what `retrieve` refuses in any of the queries.
+    """
+    if isinstance(queries, str):
+        raise InputError(f"'{queries[:40]}' is one text: give a list of queries")
+    feedback, asked = _feedback(m, feedback), []
+    for query in queries:
+        _check(query, [], [], n, mode, feedback)
+        asked.append((query, parse(query)))
+    shared, found = _Parts(m, mode, feedback), []
+    together = max(1, _TOGETHER // max(m.n_docs, 1))
+    for at in range(0, len(asked), together):
+        block = asked[at : at + together]
+        for parts, (query, parsed) in zip(_ranked(shared, [parsed for _, parsed in block]), block, strict=True):
+            found.append(_by_words(parts, query, parsed, n))
+    return found
+
+
+def _ranked(shared: _Parts, queries: Sequence[Query]) -> list[_Parts]:
+    """The parts of each query, with the rankings of its phrases, all made together."""
+    wanted = [dict.fromkeys(c for c, _, _ in concepts_of(query) if isinstance(c, Phrase)) for query in queries]
+    serves = shared.mode != "lexical" and any(wanted)
+    _, ranker = (shared.space, shared.ranker) if serves else (None, None)  # made once, for all
+    own = [replace(shared, notes=list(shared.notes), known={}, ranked={}) for _ in queries]
+    if ranker is not None:
+        phrases = [(parts, phrase) for parts, part in zip(own, wanted, strict=True) for phrase in part]
+        found = ranker.rank(np.stack([parts.vector(phrase) for parts, phrase in phrases]))
+        for i, (parts, phrase) in enumerate(phrases):
+            parts.ranked[phrase] = _one(found, i)
+    return own
+
+
+def _one(found: Ranking, i: int) -> Ranking:
+    """The ranking of one query out of several."""
+    dense, concepts = (None if part is None else part[:, i : i + 1] for part in (found.dense, found.concepts))
+    at = slice(i, i + 1)
+    return Ranking(found.queries[at], found.score[:, at], found.factor[at], found.spread[at], dense, concepts)
+
+
+def _by_words(parts: _Parts, query: str, parsed: Query, n: int) -> RetrieveResult:
     if isinstance(parsed, Phrase):
         hits, fit = _by_phrase(parts, parsed, n), parts.fit
     else:
         hits, fit = _by_query(parts, parsed, n)
     notes = [note for note in (phrase_note(query),) if note] + parts.notes
+    if parts.mode in {"concepts", "hybrid"}:
+        notes += notes_on_fit(parts.m, [node.text for node, _, _ in concepts_of(parsed) if isinstance(node, Phrase)])
     return _result(parts, hits, n, fit, query=unparse(parsed), notes=notes)
 
 
@@ -95,6 +154,11 @@ def _ids(given: Sequence[str]) -> list[str]:
     if isinstance(given, str):
         raise InputError(f"'{given[:40]}' is one text: give a list of document ids")
     return [str(doc_id) for doc_id in given]
+
+
+def _feedback(m: ConceptMatrix, feedback: int | None) -> int:
+    """What was asked for, or what measurement favours: in a few hundred documents the first are too often wrong."""
+    return (FEEDBACK if m.n_docs >= _FEW else 0) if feedback is None else feedback
 
 
 def _check(query: str | None, like: list[str], unlike: list[str], n: int, mode: str, feedback: int) -> None:
@@ -121,6 +185,10 @@ class _Parts:
     feedback: int
     index: DenseIndex | None = None
     notes: list[str] = field(default_factory=list)
+    #: The rankings of the phrases that were asked for by degree.
+    known: dict[Concept, Ranking] = field(default_factory=dict)
+    #: Rankings made beforehand, with those of other queries.
+    ranked: dict[Phrase, Ranking] = field(default_factory=dict)
     _space: Space | None = None
     _ranker: Ranker | None = None
 
@@ -149,8 +217,7 @@ class _Parts:
     def ranker(self) -> Ranker:
         if self._ranker is None:
             concepts = None if self.mode == "dense" else ConceptArm.of(self.m, self.space.directions)
-            vectors = None if self.mode == "concepts" else self.m.vectors
-            dense = None if vectors is None else DenseArm(vectors, self.index)
+            dense = None if self.mode == "concepts" else DenseArm.of(self.m, self.index)
             self._ranker = Ranker(self.fit, dense, concepts, self.feedback)
         return self._ranker
 
@@ -163,11 +230,30 @@ class _Parts:
             self.notes.append(f"The phrase has {tokens:,} tokens: the first {limit} were read, the others left out.")
         return np.asarray(self.space.embed([phrase.text])[0])
 
+    def degrees(self, concept: Concept) -> np.ndarray:
+        """How far each document has a concept, [documents] from 0 to 1."""
+        if isinstance(concept, Latent):
+            return _latent_degrees(self.m, concept.number)
+        if self.mode == "lexical":
+            scores = LexicalIndex.of(self.m).scores(words_of(concept.text))
+            return np.asarray(scores / max(float(scores.max(initial=0)), 1e-12))
+        self.known[concept] = self.ranked.get(concept) or self.ranker.rank(self.vector(concept)[None])
+        return degree(self.known[concept].score[:, 0], self.fit)
+
+
+def document_scores(m: ConceptMatrix, notes: list[str]) -> Callable[[Concept], np.ndarray]:
+    """Scores a phrase or latent by a degree from 0 to 1 for each document, as `retrieve` does in a query.
+
+    `notes` gains what to know of them. What is returned raises InputError for a latent that is not there and an
+    encoder that is not at hand.
+    """
+    return _Parts(m, "hybrid", FEEDBACK, notes=notes).degrees
+
 
 def _by_phrase(parts: _Parts, phrase: Phrase, n: int) -> list[Hit]:
     if parts.mode == "lexical":
         return _lexical(parts, words_of(phrase.text), n)
-    found = parts.ranker.rank_one(parts.vector(phrase))
+    found = parts.ranked.get(phrase) or parts.ranker.rank_one(parts.vector(phrase))
     rows = np.arange(len(parts.fit)) if found.rows is None else found.rows
     order = best(np.where(parts.fit[rows], found.score[:, 0], -np.inf), n)
     arm = parts.ranker.concepts
@@ -207,21 +293,11 @@ def _lexical(parts: _Parts, words: list[str], n: int) -> list[Hit]:
 
 
 def _by_query(parts: _Parts, query: Query, n: int) -> tuple[list[Hit], np.ndarray]:
-    known: dict[Concept, Ranking] = {}
-
-    def degrees(concept: Concept) -> np.ndarray:
-        if isinstance(concept, Latent):
-            return _latent_degrees(parts.m, concept.number)
-        if parts.mode == "lexical":
-            scores = LexicalIndex.of(parts.m).scores(words_of(concept.text))
-            return np.asarray(scores / max(float(scores.max(initial=0)), 1e-12))
-        known[concept] = parts.ranker.rank(parts.vector(concept)[None])
-        return degree(known[concept].score[:, 0], parts.fit)
-
-    scored = evaluate(query, parts.m.docs, degrees)
+    scored = evaluate(query, parts.m.docs, parts.degrees)
     fit = scored.mask & parts.fit
     rows = best(np.where(fit, scored.score, -np.inf), n)
     leaves = scored.explain(rows)
+    known = parts.known
     arm = parts.ranker.concepts if known else None
     weights = {concept: _weights(arm, found) for concept, found in known.items()}
 
@@ -314,4 +390,12 @@ def _result(
         query=shown,
         mode=parts.mode,
         n_docs=int(fit.sum()),
+        prompts=_prompts(m, hits),
     )
+
+
+def _prompts(m: ConceptMatrix, hits: Sequence[Hit]) -> dict[str, str]:
+    if "prompt" not in m.docs.columns:
+        return {}
+    ids, prompts = m.docs["doc_id"], m.docs["prompt"]
+    return {ids[hit.row]: str(prompts[hit.row]) for hit in hits if prompts[hit.row] is not None}

@@ -1,10 +1,15 @@
-"""The activations by latent: against SciPy, mapped from a store, and built there under faults."""
+"""What a store keeps in derived/: the activations by latent, against SciPy, and other files; built there under faults."""
 
 from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import random_matrix, write
-from test_store_faults import Crash, CrashingSystem, tree
+from test_store_faults import SCRIPT, Crash, CrashingSystem, tree
 
 from saelens_data import by_latent
 from saelens_data.by_latent import ByLatent, Columns
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.store import by_latent as stored
-from saelens_data.store import open_store, verify_store
+from saelens_data.store import kept, open_store, verify_store
 from saelens_data.store.arrays import index_bytes
 from saelens_data.store.manifest import read_manifest
 
@@ -202,3 +207,196 @@ def test_a_crash_before_any_single_change_of_the_disk(tmp_path: Path, monkeypatc
     system.left = -1
     assert tree(path) == expected
     assert verify_store(path) == []
+
+
+LENGTHS, KEY = np.array([0.5, 2.0, 0.0, 7.25] * 5, np.float32), {"sae": "bb"}
+
+
+def never() -> np.ndarray:
+    pytest.fail("computed again")
+
+
+def lengths(m: ConceptMatrix, build: Any = never, key: dict[str, str] = KEY) -> np.ndarray:
+    assert m.keeper is not None
+    found = m.keeper.array("lengths.npy", (20,), key, build)
+    assert found.dtype == np.float32
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write(tmp_path / "s.sae", random_matrix(3, 20, 6))
+    return tmp_path / "s.sae"
+
+
+def test_an_array_is_kept_for_its_key(path: Path) -> None:
+    assert lengths(open_store(path), LENGTHS.copy).tolist() == LENGTHS.tolist()
+    found = lengths(open_store(path))
+    assert found.tolist() == LENGTHS.tolist()
+    assert not found.flags.writeable
+    assert {file.name for file in (path / "derived" / "lengths").iterdir()} == {"lengths.npy", "lengths.json"}
+    other = lengths(open_store(path), lambda: LENGTHS + 1, {"sae": "cc"})
+    assert other.tolist() == (LENGTHS + 1).tolist()
+    assert found.tolist() == LENGTHS.tolist()  # the file that is mapped stays
+    assert lengths(open_store(path), LENGTHS.copy).tolist() == LENGTHS.tolist()
+
+
+def test_only_a_whole_store_has_a_keeper(path: Path) -> None:
+    m = open_store(path)
+    labels = pl.DataFrame({"latent": [1], "label": ["one"]})
+    assert all(same.keeper is m.keeper for same in (m.with_labels(labels), m.with_docs(m.docs[["doc_id"]])))
+    for part in (m.filter_docs("true"), m.filter_concepts("true"), m.take_docs([1]), m.pooled("mean"), replace(m)):
+        assert part.keeper is None
+
+
+def test_a_flipped_bit_of_what_is_kept_costs_another_computation(path: Path) -> None:
+    lengths(open_store(path), LENGTHS.copy)
+    before = tree(path)
+    for name in ("lengths.npy", "lengths.json"):
+        file = path / "derived" / "lengths" / name
+        whole = file.read_bytes()
+        for damage in (b"", whole[:-1], whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:], b"x" * len(whole)):
+            file.write_bytes(damage)
+            assert kept.damaged(path, read_manifest(path)) == [file.parent]
+            assert lengths(open_store(path), LENGTHS.copy).tolist() == LENGTHS.tolist()
+            assert tree(path) == before
+        file.unlink()
+        assert lengths(open_store(path), LENGTHS.copy).tolist() == LENGTHS.tolist()
+    assert tree(path) == before
+    assert kept.damaged(path, read_manifest(path)) == []
+    assert {name for name in before if "lengths" in name} < kept.names()
+
+
+def test_verify_knows_what_is_kept(path: Path) -> None:
+    lengths(open_store(path), LENGTHS.copy)
+    assert verify_store(path) == []
+    for name in ("lengths.npy", "lengths.json"):
+        file = path / "derived" / "lengths" / name
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+        assert verify_store(path) == [
+            f"{file.parent} is damaged or of another state of the store: delete it, it is built again"
+        ]
+        file.write_bytes(whole)
+    (path / "derived" / "lengths" / "x").write_text("x")
+    assert len(verify_store(path)) == 1
+
+
+def test_an_array_of_another_shape_is_not_believed(path: Path) -> None:
+    m = open_store(path)
+    assert m.keeper is not None
+    m.keeper.array("lengths.npy", (3,), KEY, lambda: np.ones(3, np.float32))
+    assert lengths(m, LENGTHS.copy).tolist() == LENGTHS.tolist()
+
+
+def test_what_cannot_be_kept_is_computed_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, calls = tree(path), []
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def build() -> np.ndarray:
+        calls.append(1)
+        return LENGTHS
+
+    for owner, name in ((os, "fsync"), (Path, "mkdir"), (kept, "locked"), (np, "save")):
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            assert lengths(open_store(path), build).tolist() == LENGTHS.tolist()
+        assert len(calls) == 1
+        assert tree(path) == before
+
+
+def test_what_is_kept_of_a_store_that_was_replaced(path: Path) -> None:
+    opened = open_store(path)
+    lengths(opened, LENGTHS.copy)
+    write(path, random_matrix(4, 20, 6), digest="other", overwrite=True)
+    before = tree(path)
+    assert lengths(opened, LENGTHS.copy).tolist() == LENGTHS.tolist()
+    assert tree(path) == before
+    assert lengths(open_store(path), lambda: LENGTHS + 1).tolist() == (LENGTHS + 1).tolist()
+
+
+def test_an_error_of_who_computes_is_theirs(path: Path) -> None:
+    before = tree(path)
+    with pytest.raises(ZeroDivisionError):
+        lengths(open_store(path), lambda: LENGTHS / (1 // 0))
+    assert tree(path) == before
+    assert lengths(open_store(path), LENGTHS.copy).tolist() == LENGTHS.tolist()  # the lock is free
+
+
+def test_a_crash_while_something_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths(open_store(path), LENGTHS.copy)
+    expected = tree(path)
+    system = CrashingSystem(monkeypatch)
+    for damaged in (False, True):
+        for step in range(100):
+            system.left = -1
+            if damaged:
+                (path / "derived" / "lengths" / "lengths.npy").write_bytes(b"")
+            else:
+                shutil.rmtree(path / "derived" / "lengths", ignore_errors=True)
+            system.left = step
+            try:
+                lengths(open_store(path), LENGTHS.copy)
+            except Crash:
+                system.left = -1
+                assert lengths(open_store(path), LENGTHS.copy).tolist() == LENGTHS.tolist()
+                assert {k: v for k, v in tree(path).items() if not k.startswith(".tmp-")} == expected
+            else:
+                break
+        assert step > 5
+
+
+KEEPING = """
+import sys, time
+import numpy as np
+from saelens_data.store import open_store
+def build():
+    print("built", flush=True)
+    time.sleep(float(sys.argv[2]))
+    return np.arange(20, dtype=np.float32)
+m = open_store(sys.argv[1])
+print("open", flush=True)
+sys.stdin.readline()
+print(*m.keeper.array("lengths.npy", (20,), {}, build).astype(int))
+"""
+
+
+def keeping(path: Path, seconds: float) -> subprocess.Popen[str]:
+    pipe, env = subprocess.PIPE, {**os.environ, "PYTHONPATH": str(SCRIPT.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KEEPING, str(path), str(seconds)]
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    return process
+
+
+def test_of_two_processes_at_once_one_computes(path: Path) -> None:
+    processes = [keeping(path, 0.3) for _ in range(2)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate()[0].splitlines() for process in processes]
+    numbers = " ".join(map(str, range(20)))
+    assert sorted(said, key=len) == [[numbers], ["built", numbers]]
+
+
+def test_a_kill_at_any_moment_leaves_no_half_file(path: Path) -> None:
+    dice = random.Random(0)
+    for _ in range(5):
+        shutil.rmtree(path / "derived" / "lengths", ignore_errors=True)
+        with keeping(path, 0.0) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            time.sleep(dice.uniform(0, 0.004))
+            process.send_signal(signal.SIGKILL)
+        expected = np.arange(20, dtype=np.float32)
+        found = open_store(path).keeper.array("lengths.npy", (20,), {}, expected.copy)  # type: ignore[union-attr]
+        assert found.tolist() == expected.tolist()
+        assert kept.damaged(path, read_manifest(path)) == []

@@ -29,6 +29,7 @@ from saelens_data.concepts import (
 from saelens_data.encoders import DEFAULT_ENCODER, EXAMPLES_FILE, find_encoder, load_encoder, read_concepts
 from saelens_data.errors import InputError, SaelensDataError
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.retrieve import retrieve
 from saelens_data.space import Space
 from saelens_data.store import write_store
 
@@ -380,3 +381,17 @@ def test_the_command_refuses_with_one_line(store, capsys, monkeypatch, arguments
 def test_a_bad_phrase_is_refused_before_a_file_is_encoded(tmp_path, capsys, monkeypatch):
     code, _, err = ran(capsys, monkeypatch, tmp_path / "not_there.jsonl", "??")
     assert (code, "no letter or digit" in err) == (2, True)
+
+
+def test_a_phrase_that_nothing_fits_is_told_of(m: ConceptMatrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert concepts.notes_on_fit(m, ["price in dollars", "zxqv blorf"]) == [
+        "No concept of this encoder fits 'zxqv blorf': what is found may not have it."
+    ]
+    notes = retrieve(m, '"zxqv blorf" or "price in dollars"', mode="concepts", n=1).notes
+    assert [note for note in notes if "fits" in note] == concepts.notes_on_fit(m, ["zxqv blorf"])
+    monkeypatch.setattr(concepts, "find_concepts", refuse)
+    assert concepts.notes_on_fit(m, ["zxqv blorf"]) == []
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise InputError("no examples")

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
-from synthetic import random_matrix
+from synthetic import random_matrix, write
 
 from saelens_data import ranking
 from saelens_data.by_example import from_examples, sparse_logistic
 from saelens_data.lexical import LexicalIndex, places
-from saelens_data.ranking import ConceptArm, DenseArm, Ranker, best, evenly, reading_lengths, shrink, sum_by_latent
+from saelens_data.ranking import (
+    ConceptArm,
+    DenseArm,
+    Ranker,
+    best,
+    evenly,
+    lengths_of,
+    reading_lengths,
+    shrink,
+    sum_by_latent,
+)
+from saelens_data.store import open_store
 
 DIM = 6
 
@@ -76,6 +91,46 @@ def test_lengths_in_blocks_are_those_of_the_whole(parts, monkeypatch):
     whole = np.linalg.norm(mean.toarray() @ directions, axis=1)
     monkeypatch.setattr(ranking, "_BLOCK", 7)
     assert reading_lengths(mean, directions) == pytest.approx(whole, rel=1e-5)
+
+
+def test_lengths_of_many_documents_are_kept_in_the_store(parts, tmp_path, monkeypatch):
+    m, directions, _, _ = parts
+    write(tmp_path / "s.sae", m)
+
+    def brute(by):
+        return pytest.approx(np.linalg.norm(m.pooled("mean").X.toarray() @ by, axis=1), rel=1e-5)
+
+    assert lengths_of(open_store(tmp_path / "s.sae"), directions) == brute(directions)
+    assert not (tmp_path / "s.sae" / "derived" / "lengths").exists()  # few are not worth a file
+    monkeypatch.setattr(ranking, "KEPT_FROM", 60)
+    assert lengths_of(open_store(tmp_path / "s.sae"), directions) == brute(directions)
+    with monkeypatch.context() as patch:
+        patch.setattr(ranking, "reading_lengths", lambda *_: pytest.fail("worked out again"))
+        assert lengths_of(open_store(tmp_path / "s.sae"), directions.copy()) == brute(directions)
+        with pytest.raises(pytest.fail.Exception):  # a part of a store has nothing kept
+            lengths_of(open_store(tmp_path / "s.sae").filter_docs("true"), directions)
+    for other in (directions * 2, directions[::-1].copy()):
+        assert lengths_of(open_store(tmp_path / "s.sae"), other) == brute(other)
+
+
+def test_an_arm_is_kept_for_its_directions(parts):
+    m, directions, *_ = parts
+    arm = ConceptArm.of(m, directions)
+    assert ConceptArm.of(m, directions.copy()) is arm
+    assert ConceptArm.of(m, 3 * directions).lengths == pytest.approx(3 * arm.lengths, rel=1e-5)
+    assert DenseArm.of(m) is DenseArm.of(m)
+    assert DenseArm.of(m).vectors is m.vectors
+    assert DenseArm.of(m.filter_docs("true")) is not DenseArm.of(m)
+    assert DenseArm.of(replace(m, vectors=None)) is None
+
+
+def test_arms_do_not_keep_a_matrix_alive(parts):
+    m = parts[0].filter_docs("true")
+    gone, arms = weakref.ref(m), (ConceptArm.of(m, parts[1]), DenseArm.of(m))
+    del m
+    gc.collect()
+    assert gone() is None
+    assert arms[0].lengths.shape == (60,)
 
 
 def test_hybrid_adds_the_arms_by_their_spread(parts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import polars as pl
@@ -61,7 +62,15 @@ def ids(result):
 @pytest.mark.parametrize("mode", ["hybrid", "concepts", "dense"])
 @pytest.mark.parametrize(("phrase", "topic"), [("pets", "cats"), ("finance", "money"), ("sports", "football")])
 def test_words_find_documents_that_hold_none_of_them(m, mode, phrase, topic):
-    assert sum(i.startswith(topic) for i in ids(retrieve(m, phrase, n=4, mode=mode))) >= 3
+    found = ids(retrieve(m, phrase, n=4, mode=mode, feedback=3))
+    assert sum(i.startswith(topic) for i in found) >= 3
+
+
+def test_few_documents_take_no_feedback_unless_asked(m, monkeypatch):
+    assert retrieve(m, "pets").parameters["feedback"] == 0
+    assert retrieve(m, "pets").frame.equals(retrieve(m, "pets", feedback=0).frame)
+    monkeypatch.setattr(import_module("saelens_data.retrieve"), "_FEW", m.n_docs)
+    assert retrieve(m, "pets").parameters["feedback"] == 12
 
 
 @pytest.mark.parametrize("feedback", [0, 3])
@@ -251,12 +260,6 @@ class TestCommand:
         run = self.run(odd, monkeypatch, "cat sleeps", "-n", "1", "--mode", "lexical")
         assert "[red]the **cat**[/red]  [31m **sleeps** [link=x]" in run.stdout
         assert "\x1b" not in run.stdout
-
-    def test_csv_names_the_formats_that_hold_lists(self, m, monkeypatch):
-        monkeypatch.setattr("saelens_data.cli.retrieve.open_or_encode", lambda *a, **k: [m])
-        run = CliRunner().invoke(retrieve_command, ["m.sae", "pets", "-f", "csv"])
-        assert isinstance(run.exception, InputError)
-        assert "jsonl" in str(run.exception)
 
 
 def test_many_documents_are_ranked_by_candidates_as_all_are(m, monkeypatch):

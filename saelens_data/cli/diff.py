@@ -10,7 +10,7 @@ import click
 
 from saelens_data.cli.diff_gate import check_gate, gate_options, judge, write_verdict
 from saelens_data.cli.diff_many import compare_many, is_for_many, many_options, show_many
-from saelens_data.cli.diff_sets import two_sets
+from saelens_data.cli.diff_sets import split_options, two_sets
 from saelens_data.cli.options import (
     check_output,
     check_target,
@@ -37,8 +37,7 @@ _TOP = 10
 @click.command("diff")
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--where", metavar="SQL", help="The documents of one set, as in \"model = 'A'\"; needs --versus.")
-@click.option("--versus", metavar="SQL", help="The documents of the other set.")
+@split_options
 @many_options
 @click.option("--pair-on", metavar="COL", help="Compare documents with the same value here as pairs.")
 @click.option("--cluster-on", metavar="COL", help="Documents with the same value here may depend on each other.")
@@ -62,8 +61,6 @@ _TOP = 10
 def diff_command(
     a: str,
     b: str | None,
-    where: str | None,
-    versus: str | None,
     by: str | None,
     names: tuple[str, str] | None,
     report: Path | None,
@@ -84,6 +81,7 @@ def diff_command(
     \b
     Example: saelens-data diff old.jsonl new.jsonl --pair-on prompt --report diff.html
              saelens-data diff all.sae --where "model = 'A'" --versus "model = 'B'"
+             saelens-data diff all.sae --where-concepts '"refusal" > p90' --versus-concepts 'not "refusal" > p90'
              saelens-data diff answers.sae --by model
              saelens-data diff old.sae new.sae --fail-on "abs(difference) > 0.1" --watch refus
     """
@@ -95,8 +93,9 @@ def diff_command(
     gating = {key: more.pop(key) for key in ("fail_on", "watch", "junit", "markdown")}
     check_gate(**gating)
     reading = {key.rstrip("_"): more.pop(key) for key in ("text", "id_", "limit", "encoder", "dtype")}
+    split = {key: more.pop(key) for key in ("where", "versus", "where_concepts", "versus_concepts")}
     ways = {key: more.pop(key) for key in ("reference", "all_pairs", "trend", "order")}
-    if b is None and where is None and versus is None and is_for_many(a, by, ways, reading):
+    if b is None and set(split.values()) == {None} and is_for_many(a, by, ways, reading):
         many = compare_many(a, str(by), ways, reading, {**more, **gating, "names": names})
         many = _said_many(many, (splits, more["seed"]) if aa else None)
         show_many(many, format_, output, rows)
@@ -105,7 +104,7 @@ def diff_command(
 
             say(f"wrote {write_many_report(many, report)}")
         return
-    first, second, called, notes = two_sets(a, b, (where, versus), by, reading)
+    first, second, called, notes = two_sets(a, b, split, by, reading)
     name_a, name_b = map(plain, names or called)  # a path may hold what is no text
     result = diff(first, second, names=(name_a, name_b), **more)
     result = replace(result, notes=(*notes, *result.notes))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from saelens_data.cli.options import open_or_encode
+import click
+
+from saelens_data.cli.options import open_or_encode, stack
 from saelens_data.errors import InputError, choices
 from saelens_data.wording import count
 
@@ -19,37 +22,94 @@ _LISTED, _CHARS = 8, 40
 #: What a name of a set need not say.
 _SUFFIXES = {".sae", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz", ".zst"}
 
+F = TypeVar("F", bound=Callable[..., Any])
 Sets = tuple["ConceptMatrix", "ConceptMatrix", tuple[str, str], list[str]]
 
 
-def two_sets(
-    a: str, b: str | None, split: tuple[str | None, str | None], by: str | None, reading: dict[str, Any]
-) -> Sets:
-    """The sets to compare, what to call them, and notes on what was left out."""
-    where, versus = split
-    if (where is None) != (versus is None):
-        raise InputError("--where and --versus go together: one expression for each set")
-    if where is not None and by is not None:
-        raise InputError("both --where and --by split the documents: give one of them")
-    if (b is None) == (where is None and by is None):
+def split_options(function: F) -> F:
+    """--where and --versus, and the same for concept queries."""
+    return stack(
+        click.option("--where", metavar="SQL", help="The documents of one set, as in \"model = 'A'\"; needs --versus."),
+        click.option("--versus", metavar="SQL", help="The documents of the other set."),
+        click.option(
+            "--where-concepts",
+            metavar="QUERY",
+            help="The documents of one set by a concept query, as in '\"refusal\" > p90'; needs --versus-concepts.",
+        ),
+        click.option("--versus-concepts", metavar="QUERY", help="The documents of the other set by a concept query."),
+    )(function)
+
+
+def two_sets(a: str, b: str | None, split: Mapping[str, str | None], by: str | None, reading: dict[str, Any]) -> Sets:
+    """The sets to compare, what to call them, and notes on what was left out; `split` has the options by name."""
+    given = _given(split)
+    if given and by is not None:
+        raise InputError(f"both {given[0]} and --by split the documents: give one of them")
+    if (b is None) == (not given and by is None):
         ways = "name a second store or file, or split the one with --by COLUMN or with --where and --versus"
         raise InputError(f"diff compares two sets: {ways}" + ("" if b is None else ", not both"))
     if b is not None:
         first, second = open_or_encode(a, b, **reading)
         return first, second, _file_names(a, b), []
+    if given and "--where" not in given:
+        return _split_by_concepts(a, str(split["where_concepts"]), str(split["versus_concepts"]), reading)
     (m,) = open_or_encode(a, **reading)
-    return _split_by(m, by) if by is not None else _split_where(m, str(where), str(versus))
+    return _split_by(m, by) if by is not None else _split_where(m, str(split["where"]), str(split["versus"]))
+
+
+def _given(split: Mapping[str, str | None]) -> list[str]:
+    """The options of `split` that were given: two that belong together, or none."""
+    given = [f"--{name.replace('_', '-')}" for name, value in split.items() if value is not None]
+    for kind, what in (("", "expression"), ("-concepts", "query")):
+        one, other = f"--where{kind}", f"--versus{kind}"
+        if (one in given) != (other in given):
+            raise InputError(f"{one} and {other} go together: one {what} for each set")
+    if len(given) > 2:
+        raise InputError(
+            "--where takes SQL and --where-concepts a concept query, which may ask for columns too: give one"
+        )
+    return given
 
 
 def _split_where(m: ConceptMatrix, where: str, versus: str) -> Sets:
-    first, second = m.filter_docs(where), m.filter_docs(versus)
+    first, second = _by_sql(m, "--where", where), _by_sql(m, "--versus", versus)
+    left_out = _left_out(m, first, second, (f'--where "{where}"', f'--versus "{versus}"'))
+    return first, second, (where, versus), left_out
+
+
+def _by_sql(m: ConceptMatrix, option: str, text: str) -> ConceptMatrix:
+    """The documents by SQL. A concept query is an error here, and not what else it might say as SQL."""
+    from saelens_data.diff.selection import concepts_in
+    from saelens_data.query import Latent
+
+    asked, hint = concepts_in(text), f"a concept query goes with {option}-concepts"
+    if any(isinstance(concept, Latent) for concept in asked):
+        raise InputError(f"{option} takes SQL, where {text} compares numbers with numbers: {hint}")
+    try:
+        return m.filter_docs(text)
+    except InputError as error:
+        if not asked:
+            raise
+        raise InputError(f"{error}; {hint}") from error
+
+
+def _split_by_concepts(source: str, where: str, versus: str, reading: dict[str, Any]) -> Sets:
+    from saelens_data.diff.selection import read_conditions, split_by_concepts
+
+    for query in (where, versus):
+        read_conditions(query)  # before any work
+    (m,) = open_or_encode(source, **reading)
+    first, second, notes = split_by_concepts(m, where, versus)
+    left_out = _left_out(m, first, second, (f"--where-concepts {where}", f"--versus-concepts {versus}"))
+    return first, second, (where, versus), [*left_out, *notes]
+
+
+def _left_out(m: ConceptMatrix, first: ConceptMatrix, second: ConceptMatrix, asked: tuple[str, str]) -> list[str]:
+    """A note on the documents in neither set. Raises InputError for documents in both."""
     if both := first.docs.join(second.docs, on="doc_id", how="semi").height:
-        raise InputError(
-            f'{both:,} of the documents match both --where "{where}" and --versus "{versus}": exclude them from one'
-        )
+        raise InputError(f"{both:,} of the documents match both {asked[0]} and {asked[1]}: exclude them from one")
     rest = m.n_docs - first.n_docs - second.n_docs
-    notes = [f"Left out: {count(rest, 'document')} that match neither expression."] if rest else []
-    return first, second, (where, versus), notes
+    return [f"Left out: {count(rest, 'document')} that match neither expression."] if rest else []
 
 
 def _split_by(m: ConceptMatrix, by: str) -> Sets:

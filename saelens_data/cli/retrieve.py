@@ -10,6 +10,7 @@ import click
 
 from saelens_data.cli.options import (
     check_output,
+    check_target,
     corpus_options,
     emit,
     encoder_options,
@@ -43,11 +44,14 @@ _TOP, _CHARS, _NAMED = 20, 300, 3
 @click.option(
     "--feedback",
     type=click.IntRange(min=0),
-    default=12,
-    show_default=True,
-    help="Let the first documents found pull the phrase towards them; 0: none.",
+    help="Let so many documents found first pull the phrase towards them; 12 from 500 documents on, else none.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws what --like is told apart from.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write a page to read: the documents, the words that count, and what made each score.",
+)
 @corpus_options
 @encoder_options
 @output_options
@@ -57,16 +61,13 @@ def retrieve_command(
     mode: Any,
     like: tuple[str, ...],
     unlike: tuple[str, ...],
-    feedback: int,
+    feedback: int | None,
     seed: int,
-    text: str | None,
-    id_: str | None,
-    limit: int | None,
-    encoder: str,
-    dtype: str,
+    report: Path | None,
     format_: str,
     output: Path | None,
     rows: int | None,
+    **reading: Any,
 ) -> None:
     """Find the documents that have a property, twenty unless -n says otherwise, and say why each was found.
 
@@ -75,11 +76,14 @@ def retrieve_command(
     \b
     Examples: saelens-data retrieve answers.sae "the assistant refuses politely" -n 5
               saelens-data retrieve answers.sae --like 17 --like 32 --unlike 5
+              saelens-data retrieve answers.sae "hedging" -n 50 --report hedging.html
     """
     from saelens_data.retrieve import retrieve
 
     output = check_output(format_, output)
-    (m,) = open_or_encode(store, text=text, id=id_, limit=limit, encoder=encoder, dtype=dtype)
+    if report is not None:
+        check_target(report, (".html", ".htm"))
+    (m,) = open_or_encode(store, id=reading.pop("id_"), **reading)
     n = _TOP if rows is None else rows
     result = retrieve(m, query, like=like, unlike=unlike, n=n, mode=mode, feedback=feedback, seed=seed)
     for note in (*result.notes, result.summary()):
@@ -88,6 +92,10 @@ def retrieve_command(
         _print(result)
     else:
         emit(result, format_, output, None)
+    if report is not None:
+        from saelens_data.report.retrieve import write_retrieve_report
+
+        say(f"wrote {write_retrieve_report(result, report)}")
 
 
 def _print(result: Result) -> None:

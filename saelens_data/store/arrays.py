@@ -71,14 +71,18 @@ def write_index(folder: Path, index: str, data: bytes) -> None:
         sync(file)
 
 
-def index_bytes(manifest: Manifest, folder: Path, names: Iterable[str], layout: int) -> bytes:
-    """The index of the files `names` of `folder`, made from this manifest."""
+def index_bytes(
+    manifest: Manifest, folder: Path, names: Iterable[str], layout: int, key: Mapping[str, str] | None = None
+) -> bytes:
+    """The index of the files `names` of `folder`, made from this manifest and from what else `key` names."""
     files = {}
     for name in names:
         with (folder / name).open("rb") as file:
             entry = {"bytes": os.fstat(file.fileno()).st_size, "sha256": file_digest(file, "sha256").hexdigest()}
         files[name] = entry
-    return json.dumps({"layout": layout, "manifest": manifest.checksum, "files": files}, indent=1).encode() + b"\n"
+    also = {} if key is None else {"key": dict(key)}
+    content = {"layout": layout, "manifest": manifest.checksum, **also, "files": files}
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def mapped(folder: Path, index: str, manifest: Manifest, shapes: Shapes, layout: int) -> dict[str, np.ndarray] | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from saelens_data.errors import StoreError
 from saelens_data.matrix import ConceptMatrix, Evidence, Units, canonical_csr
-from saelens_data.store.by_latent import stored_by_latent
 from saelens_data.store.derived import derive, read_concepts
+from saelens_data.store.kept import Kept
 from saelens_data.store.manifest import read_manifest
 
 
@@ -30,4 +29,4 @@ def open_store(path: str | Path) -> ConceptMatrix:
     units = Units(arrays["unit_ptr"], arrays["unit_start"], arrays["unit_end"])
     evidence = Evidence(arrays["mean"], arrays["unit"], units)
     m = ConceptMatrix(X, derived.docs, concepts, manifest.source, evidence, arrays.get("vectors"))
-    return m.backed(partial(stored_by_latent, path.absolute(), manifest))
+    return m.backed(Kept(path.absolute(), manifest))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from saelens_data.errors import StoreError
-from saelens_data.store import by_latent, derived
+from saelens_data.store import by_latent, derived, kept
 from saelens_data.store.arrays import index_bytes
 from saelens_data.store.files import LOCK
 from saelens_data.store.manifest import CONCEPTS, DOCS, MANIFEST, SHARDS, Manifest, read_manifest, read_part
@@ -39,7 +39,7 @@ def _unfinished(path: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _strangers(path: Path, manifest: Manifest) -> Iterator[str]:
-    known = {MANIFEST, LOCK, SHARDS, derived.FOLDER, by_latent.FOLDER, *manifest.parts}
+    known = {MANIFEST, LOCK, SHARDS, derived.FOLDER, by_latent.FOLDER, *kept.names(), *manifest.parts}
     for kind in (derived, by_latent):
         known |= {f"{kind.FOLDER}/{name}" for name in (kind.INDEX, *kind.names(manifest))}
     for file in sorted(path.rglob("*")):
@@ -82,6 +82,8 @@ def _derived_files(path: Path, manifest: Manifest) -> Iterator[str]:
                 yield f"{folder} is damaged or of another state of the store: delete it, it is built again"
         except OSError as error:
             yield f"{folder} is incomplete ({error}): delete it, it is built again"
+    for folder in kept.damaged(path, manifest):
+        yield f"{folder} is damaged or of another state of the store: delete it, it is built again"
 
 
 def _derived_values(path: Path, manifest: Manifest) -> Iterator[str]:
