@@ -247,7 +247,7 @@ def document_scores(m: ConceptMatrix, notes: list[str]) -> Callable[[Concept], n
     `notes` gains what to know of them. What is returned raises InputError for a latent that is not there and an
     encoder that is not at hand.
     """
-    return _Parts(m, "hybrid", FEEDBACK, notes=notes).degrees
+    return _Parts(m, "hybrid", _feedback(m, None), notes=notes).degrees
 
 
 def _by_phrase(parts: _Parts, phrase: Phrase, n: int) -> list[Hit]:
@@ -376,16 +376,10 @@ def _result(
     m, shown = parts.m, query if len(query) <= _REPEATED else query[: _REPEATED - 1] + "…"
     if not hits:
         notes = [*notes, "No document has any of what was asked for."]
+    made = {"encoder": m.source.encoder, **asked}
     return RetrieveResult(
         frame=hit_table(m, hits),
-        parameters={
-            "encoder": m.source.encoder,
-            "query": shown,
-            "mode": parts.mode,
-            "n": n,
-            "feedback": parts.feedback,
-            **asked,
-        },
+        parameters={"query": shown, "mode": parts.mode, "n": n, "feedback": parts.feedback, **made},
         notes=tuple(notes),
         query=shown,
         mode=parts.mode,
