@@ -14,7 +14,7 @@ from synthetic import random_matrix
 
 import saelens_data as sd
 from saelens_data import ranking
-from saelens_data.cli.retrieve import retrieve_command
+from saelens_data.cli.main import cli
 from saelens_data.errors import InputError
 from saelens_data.lexical import words_of
 from saelens_data.retrieve import degree, retrieve
@@ -233,7 +233,7 @@ def test_random_matrices_without_an_encoder_are_refused():
 class TestCommand:
     def run(self, m, monkeypatch, *arguments):
         monkeypatch.setattr("saelens_data.cli.retrieve.open_or_encode", lambda *a, **k: [m])
-        run = CliRunner().invoke(retrieve_command, ["m.sae", *arguments], catch_exceptions=False)
+        run = CliRunner().invoke(cli, ["retrieve", "m.sae", *arguments], catch_exceptions=False)
         assert run.exit_code == 0, run.output
         return run
 
