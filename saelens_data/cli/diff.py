@@ -95,7 +95,8 @@ def diff_command(
     reading = {key.rstrip("_"): more.pop(key) for key in ("text", "id_", "limit", "encoder", "dtype")}
     split = {key: more.pop(key) for key in ("where", "versus", "where_concepts", "versus_concepts")}
     ways = {key: more.pop(key) for key in ("reference", "all_pairs", "trend", "order")}
-    if b is None and set(split.values()) == {None} and is_for_many(a, by, ways, reading):
+    whole = b is None and set(split.values()) == {None}
+    if is_for_many(a, by, ways, reading, whole=whole):
         many = compare_many(a, str(by), ways, reading, {**more, **gating, "names": names})
         many = _said_many(many, (splits, more["seed"]) if aa else None)
         show_many(many, format_, output, rows)

@@ -36,9 +36,16 @@ def many_options(function: F) -> F:
     )(function)
 
 
-def is_for_many(source: str, by: str | None, ways: dict[str, Any], reading: dict[str, Any]) -> bool:
-    """Whether more than two sets are to be compared. Raises InputError for a way to compare sets that there are not."""
+def is_for_many(source: str, by: str | None, ways: dict[str, Any], reading: dict[str, Any], *, whole: bool) -> bool:
+    """Whether more than two sets are to be compared; `whole`: one source, not split otherwise.
+
+    Raises InputError for a way to compare sets that there are not.
+    """
     asked = [f"--{name.replace('_', '-')}" for name, value in ways.items() if value]
+    if not whole:
+        if asked:
+            raise InputError(f"{asked[0]} compares the sets that a column of one source makes: name that one, and --by")
+        return False
     if by is None:
         if asked:
             raise InputError(f"{asked[0]} compares the sets that a column makes: name it with --by COLUMN")
