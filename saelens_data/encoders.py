@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,15 +225,21 @@ def load_encoder(name: str | Path = DEFAULT_ENCODER, *, dtype: str = "auto") -> 
 def decoder_directions(source: Source) -> np.ndarray | None:
     """What each latent writes, [d_sae, d_in] float32 rows of length 1; None if the very encoder is not at hand."""
     from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.numpy import load_file  # noqa: PLC0415
 
     try:
-        weights = find_encoder(source.encoder) / WEIGHTS_FILE
-        if sha256_of_file(weights) != source.sae_sha256:
-            return None
-        directions = load_file(weights)["W_dec"].astype(np.float32)
+        return _directions(source.encoder, source.sae_sha256)
     except (EncoderError, OSError, KeyError, SafetensorError):
         return None
+
+
+@lru_cache(maxsize=2)
+def _directions(encoder: str, sae_sha256: str) -> np.ndarray:
+    from safetensors.numpy import load_file  # noqa: PLC0415
+
+    weights = find_encoder(encoder) / WEIGHTS_FILE
+    if sha256_of_file(weights) != sae_sha256:
+        raise EncoderError(f"encoder '{encoder}' has other weights by now: encode the documents again")
+    directions = load_file(weights)["W_dec"].astype(np.float32)
     return np.asarray(directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12))
 
 

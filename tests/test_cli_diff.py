@@ -157,8 +157,11 @@ def test_the_report_holds_the_result(stores: tuple[str, str, str], tmp_path: Pat
         (["ALL", "--by", "group", "--reference", "w"], "w"),
         (["ALL", "--by", "group", "--reference", "x", "--all-pairs"], "are different comparisons: give one of them"),
         (["ALL", "--by", "group", "--order", "x,y,z"], "--order goes with --trend"),
-        (["OLD", "NEW", "--trend"], "--trend compares the sets that a column of one source makes: name that one"),
-        (["ALL", "--trend"], "--trend compares the sets that a column makes: name it with --by COLUMN"),
+        (
+            ["OLD", "NEW", "--trend"],
+            "--trend compares the sets that a column of one source makes: name it with --by COLUMN",
+        ),
+        (["ALL", "--trend"], "--trend compares the sets that a column of one source makes: name it with --by COLUMN"),
         (["ALL", "--by", "group", "--trend"], "the order of 'group' is not clear"),
         (["OLD", "NEW", "--watch", "tea"], "--watch goes with a rule that can fail: give one, as in --fail-on"),
         (["OLD", "NEW", "--fail-on", "difference >"], 'the rule "difference >" is no SQL expression'),

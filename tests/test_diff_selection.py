@@ -218,6 +218,6 @@ class TestCommand:
     def test_a_query_that_cannot_be_read_is_refused_before_a_file_is_encoded(self, tmp_path, monkeypatch, capsys):
         texts = tmp_path / "t.jsonl"
         pl.DataFrame({"text": ["One.", "Two."]}).write_ndjson(texts)
-        monkeypatch.setattr("saelens_data.cli.diff_sets.open_or_encode", lambda *a, **k: pytest.fail("encoded"))
+        monkeypatch.setattr("saelens_data.cli.diff.open_or_encode", lambda *a, **k: pytest.fail("encoded"))
         asked = ["--where-concepts", '"a" > p90', "--versus-concepts", '"a" >']
         assert "expected a number from 0 to 1" in self.fail(monkeypatch, capsys, str(texts), *asked)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saelens_data.cli.diff_gate import check_gate, gate_options, judge, write_verdict
-from saelens_data.cli.diff_many import compare_many, is_for_many, many_options, show_many
-from saelens_data.cli.diff_sets import split_options, two_sets
+from saelens_data.cli.diff_many import check_ways, compare_many, is_for_many, many_options, show_many
+from saelens_data.cli.diff_sets import check_split, split_options, two_sets
 from saelens_data.cli.options import (
     check_output,
     check_target,
     corpus_options,
     emit,
     encoder_options,
+    open_or_encode,
     output_options,
     plain,
     say,
@@ -95,9 +96,11 @@ def diff_command(
     reading = {key.rstrip("_"): more.pop(key) for key in ("text", "id_", "limit", "encoder", "dtype")}
     split = {key: more.pop(key) for key in ("where", "versus", "where_concepts", "versus_concepts")}
     ways = {key: more.pop(key) for key in ("reference", "all_pairs", "trend", "order")}
-    whole = b is None and set(split.values()) == {None}
-    if is_for_many(a, by, ways, reading, whole=whole):
-        many = compare_many(a, str(by), ways, reading, {**more, **gating, "names": names})
+    check_ways(ways, by)
+    by_column = check_split(b, split, by)
+    opened = open_or_encode(*(source for source in (a, b) if source is not None), **reading)
+    if by_column and is_for_many(opened[0], str(by), ways):
+        many = compare_many(opened[0], str(by), ways, {**more, **gating, "names": names})
         many = _said_many(many, (splits, more["seed"]) if aa else None)
         show_many(many, format_, output, rows)
         if report is not None:
@@ -105,7 +108,7 @@ def diff_command(
 
             say(f"wrote {write_many_report(many, report)}")
         return
-    first, second, called, notes = two_sets(a, b, split, by, reading)
+    first, second, called, notes = two_sets(opened, a, b, split, by)
     name_a, name_b = map(plain, names or called)  # a path may hold what is no text
     result = diff(first, second, names=(name_a, name_b), **more)
     result = replace(result, notes=(*notes, *result.notes))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from saelens_data.cli.options import emit, open_or_encode, plain, say, stack
+from saelens_data.cli.options import emit, plain, say, stack
 from saelens_data.errors import InputError
 from saelens_data.wording import difference_in_points, explained, latents, share
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from saelens_data.diff.many import ManyResult
     from saelens_data.diff.trend import TrendResult
+    from saelens_data.matrix import ConceptMatrix
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: Rows that a table on the terminal shows by default.
@@ -36,33 +37,25 @@ def many_options(function: F) -> F:
     )(function)
 
 
-def is_for_many(source: str, by: str | None, ways: dict[str, Any], reading: dict[str, Any], *, whole: bool) -> bool:
-    """Whether more than two sets are to be compared; `whole`: one source, not split otherwise.
-
-    Raises InputError for a way to compare sets that there are not.
-    """
+def check_ways(ways: dict[str, Any], by: str | None) -> None:
+    """Refuse ways to compare several sets where no column makes them, and two at once; `ways` has them by option."""
     asked = [f"--{name.replace('_', '-')}" for name, value in ways.items() if value]
-    if not whole:
-        if asked:
-            raise InputError(f"{asked[0]} compares the sets that a column of one source makes: name that one, and --by")
-        return False
-    if by is None:
-        if asked:
-            raise InputError(f"{asked[0]} compares the sets that a column makes: name it with --by COLUMN")
-        return False
+    if asked and by is None:
+        raise InputError(f"{asked[0]} compares the sets that a column of one source makes: name it with --by COLUMN")
     if len(asked) > 1 and set(asked) != {"--trend", "--order"}:
         raise InputError(f"{' and '.join(asked)} are different comparisons: give one of them")
     if asked == ["--order"]:
         raise InputError("--order goes with --trend")
-    if asked:
+
+
+def is_for_many(m: ConceptMatrix, by: str, ways: dict[str, Any]) -> bool:
+    """Whether the column is to be compared as several sets: it has more than two values, or that was asked for."""
+    if any(ways.values()):
         return True
-    (m,) = open_or_encode(source, **reading)
     return by in m.docs.columns and not m.docs[by].dtype.is_nested() and m.docs[by].drop_nulls().n_unique() > 2
 
 
-def compare_many(
-    source: str, by: str, ways: dict[str, Any], reading: dict[str, Any], more: dict[str, Any]
-) -> ManyResult | TrendResult:
+def compare_many(m: ConceptMatrix, by: str, ways: dict[str, Any], more: dict[str, Any]) -> ManyResult | TrendResult:
     """The comparison that was asked for. Raises InputError for options of two sets."""
     from saelens_data.diff.many import diff_many
     from saelens_data.diff.trend import trend
@@ -72,7 +65,6 @@ def compare_many(
             raise InputError(f"{option} goes with the comparison of two sets: choose them with --where and --versus")
     if more.pop("holdout"):
         raise InputError("--holdout goes with the comparison of two sets: choose them with --where and --versus")
-    (m,) = open_or_encode(source, **reading)
     options = {key: more[key] for key in ("cluster_on", "adjust", "group", "alpha")}
     if not ways["trend"]:
         pairs, reference = ways["all_pairs"], ways["reference"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from saelens_data.cli.options import open_or_encode, stack
+from saelens_data.cli.options import stack
 from saelens_data.errors import InputError, choices
 from saelens_data.wording import count
 
@@ -40,21 +40,36 @@ def split_options(function: F) -> F:
     )(function)
 
 
-def two_sets(a: str, b: str | None, split: Mapping[str, str | None], by: str | None, reading: dict[str, Any]) -> Sets:
-    """The sets to compare, what to call them, and notes on what was left out; `split` has the options by name."""
+def check_split(b: str | None, split: Mapping[str, str | None], by: str | None) -> bool:
+    """Refuse, before any work, sets that are chosen in no way or in two; whether a column is to make them.
+
+    `split` has the options by name.
+    """
+    from saelens_data.diff.selection import read_conditions
+
     given = _given(split)
     if given and by is not None:
         raise InputError(f"both {given[0]} and --by split the documents: give one of them")
     if (b is None) == (not given and by is None):
         ways = "name a second store or file, or split the one with --by COLUMN or with --where and --versus"
         raise InputError(f"diff compares two sets: {ways}" + ("" if b is None else ", not both"))
+    for query in (split["where_concepts"], split["versus_concepts"]):
+        if query is not None:
+            read_conditions(query)
+    return by is not None
+
+
+def two_sets(
+    opened: Sequence[ConceptMatrix], a: str, b: str | None, split: Mapping[str, str | None], by: str | None
+) -> Sets:
+    """The sets to compare, what to call them, and notes on what was left out, of what was opened from `a` and `b`."""
     if b is not None:
-        first, second = open_or_encode(a, b, **reading)
-        return first, second, _file_names(a, b), []
-    if given and "--where" not in given:
-        return _split_by_concepts(a, str(split["where_concepts"]), str(split["versus_concepts"]), reading)
-    (m,) = open_or_encode(a, **reading)
-    return _split_by(m, by) if by is not None else _split_where(m, str(split["where"]), str(split["versus"]))
+        return opened[0], opened[1], _file_names(a, b), []
+    if by is not None:
+        return _split_by(opened[0], by)
+    if split["where"] is None:
+        return _split_by_concepts(opened[0], str(split["where_concepts"]), str(split["versus_concepts"]))
+    return _split_where(opened[0], split["where"], str(split["versus"]))
 
 
 def _given(split: Mapping[str, str | None]) -> list[str]:
@@ -93,12 +108,9 @@ def _by_sql(m: ConceptMatrix, option: str, text: str) -> ConceptMatrix:
         raise InputError(f"{error}; {hint}") from error
 
 
-def _split_by_concepts(source: str, where: str, versus: str, reading: dict[str, Any]) -> Sets:
-    from saelens_data.diff.selection import read_conditions, split_by_concepts
+def _split_by_concepts(m: ConceptMatrix, where: str, versus: str) -> Sets:
+    from saelens_data.diff.selection import split_by_concepts
 
-    for query in (where, versus):
-        read_conditions(query)  # before any work
-    (m,) = open_or_encode(source, **reading)
     first, second, notes = split_by_concepts(m, where, versus)
     left_out = _left_out(m, first, second, (f"--where-concepts {where}", f"--versus-concepts {versus}"))
     return first, second, (where, versus), [*left_out, *notes]

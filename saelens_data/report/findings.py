@@ -140,8 +140,8 @@ class _Page:
             id=f"{self.prefix}latent-{row['latent']}",
             rank=row["rank"],
             latent=row["latent"],
-            label=_cut(row["label"], _LABEL_CHARS),
-            explanation=_cut(concept.get("explanation"), _EXPLANATION_CHARS),
+            label=shortened(row["label"], _LABEL_CHARS),
+            explanation=shortened(concept.get("explanation"), _EXPLANATION_CHARS),
             side=self._side(row["favours"]),
             is_finding=found,
             bars=tuple(self.charts.bars(row)),
@@ -168,7 +168,7 @@ class _Page:
             number, interval = points(raw, m["ci_low"], m["ci_high"], towards=raw)
             yield Member(
                 m["latent"],
-                _cut(m["label"], _LABEL_CHARS),
+                shortened(m["label"], _LABEL_CHARS),
                 "a" if raw > 0 else "b" if raw < 0 else "",
                 (share(m["density_a"]), share(m["density_b"])),
                 f"{number} points more" if raw else "none",
@@ -177,7 +177,7 @@ class _Page:
             )
 
 
-def _cut(text: str | None, chars: int) -> str | None:
+def shortened(text: str | None, chars: int) -> str | None:
     """A text of at most so many characters; None for none."""
     return text if not text or len(text) <= chars else text[:chars].rstrip() + "…"
 

@@ -21,6 +21,7 @@ from saelens_data.report.caveats import Caveat
 from saelens_data.report.charts import Charts
 from saelens_data.report.examples import by_strength
 from saelens_data.report.findings import Finding, shown_findings
+from saelens_data.report.parameters import parameters_in_words
 from saelens_data.report.trend import shown_trend
 from saelens_data.results import write_whole
 from saelens_data.wording import share
@@ -34,21 +35,6 @@ _OF_EACH, _OF_TREND = 12, 50
 _ROOM = 1_750_000
 #: Findings of a comparison that are rather shown without examples than left out.
 _FEW = 3
-#: Words for keys of the parameters that do not speak for themselves.
-_TERMS = {
-    "by": "sets by",
-    "against": "each against",
-    "pair_on": "paired on",
-    "cluster_on": "clustered on",
-    "adjust": "adjusted for, besides length",
-    "concepts": "concepts in all",
-    "tests": "tests (what q is corrected for)",
-    "grouped": "near-duplicates grouped",
-    "reader_sha256": "reader's weights (SHA-256)",
-    "sae": "SAE",
-    "sae_sha256": "SAE's weights (SHA-256)",
-    "dtype": "arithmetic",
-}
 
 Row = Mapping[str, Any]
 
@@ -104,7 +90,7 @@ def _trend_page(result: TrendResult, findings: int, examples: int) -> str:
         sections=[_fitted(draw, findings, examples, _ROOM)] if result.frame.height else [],
         contents=[],
         without=[],
-        parameters=_parameters(result),
+        parameters=parameters_in_words({**result.parameters, **asdict(result.documents.m.source)}),
     )
 
 
@@ -149,7 +135,7 @@ def _many_page(result: ManyResult, findings: int, examples: int) -> str:
         sections=list(_sections(result, listed or _nearest(result, contents), findings, examples)),
         contents=listed,
         without=[line for line in contents if not line.n_found],
-        parameters=_parameters(result),
+        parameters=parameters_in_words({**result.parameters, **asdict(result.documents.m.source)}),
     )
 
 
@@ -275,24 +261,3 @@ def _farthest(sets: Sequence[str], row: Row) -> str:
     others = [(d, name) for name, d in zip(sets, row["densities"], strict=True) if name != row["set"]]
     choose = min if row["difference"] > 0 else max
     return choose(others, key=lambda other: other[0])[1]
-
-
-# How it was made
-
-
-def _parameters(result: ManyResult | TrendResult) -> list[tuple[str, str]]:
-    """How the comparison was made, then how the activations were."""
-    lines = {**result.parameters, **asdict(result.documents.m.source)}
-    return [(_TERMS.get(key, key.replace("_", " ")), _plain(value)) for key, value in lines.items()]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {item}" for key, item in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "none" if value is None else str(value)

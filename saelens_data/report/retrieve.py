@@ -10,6 +10,7 @@ from typing import Any
 
 from saelens_data.evidence import between_words
 from saelens_data.hits import EMBEDDING, SPANS
+from saelens_data.report.parameters import parameters_in_words
 from saelens_data.results import write_whole
 from saelens_data.retrieve import RetrieveResult
 
@@ -33,8 +34,6 @@ _WAYS = {
     "dense": "the reader's embedding of their texts",
     "lexical": "the words themselves (BM25)",
 }
-#: Words for keys of the parameters that do not speak for themselves.
-_TERMS = {"n": "documents asked for", "feedback": "first documents that pull the phrase", "unlike": "and unlike"}
 
 Row = Mapping[str, Any]
 
@@ -143,7 +142,7 @@ def _page(result: RetrieveResult, shown: int, chars: int) -> str:
         like_these=_some(result.parameters.get("like", ())),
         unlike_these=_some(result.parameters.get("unlike", ())),
         kinds={kind: words for kind, words in _KINDS.items() if kind in kinds},
-        parameters=[(_TERMS.get(key, key), _plain(value)) for key, value in result.parameters.items()],
+        parameters=parameters_in_words(result.parameters),
     )
 
 
@@ -293,9 +292,3 @@ def _short(text: str, most: int) -> str:
 def _some(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _EXAMPLES} more" if len(ids) > _EXAMPLES else ""
     return ", ".join(_short(doc_id, _NAME_CHARS) for doc_id in ids[:_EXAMPLES]) + more
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -14,7 +14,7 @@ from saelens_data.evidence import active_rows, column_of, evidence_for, passage
 from saelens_data.report.caveats import EVERYWHERE, FEW, GUESS, Caveat
 from saelens_data.report.charts import Effect
 from saelens_data.report.examples import AGAINST, FOR, SURE, Document, Exhibit, Group
-from saelens_data.report.findings import NEAREST
+from saelens_data.report.findings import NEAREST, shortened
 from saelens_data.wording import count, p_in_words, points, share
 
 #: Ends that the scales may have, as shares: of densities and of slopes.
@@ -146,8 +146,8 @@ class _Page:
             id=f"latent-{latent}",
             rank=row["rank"],
             latent=latent,
-            label=_cut(row["label"], _LABEL_CHARS),
-            explanation=_cut(concept.get("explanation"), _EXPLANATION_CHARS),
+            label=shortened(row["label"], _LABEL_CHARS),
+            explanation=shortened(concept.get("explanation"), _EXPLANATION_CHARS),
             side={"rising": "a", "falling": "b"}.get(row["favours"], ""),
             is_finding=row["finding"],
             steps=steps,
@@ -256,7 +256,7 @@ class _Page:
         cut = passage(text or "", span if text else None, chars=_PASSAGE_CHARS)
         prompt = m.docs["prompt"][document] if "prompt" in m.docs.columns else None
         shown = Document(side, self.result.steps[step], m.docs["doc_id"][document], state, cut)
-        return Exhibit(_cut(str(prompt or "").strip(), _PROMPT_CHARS), (shown,))
+        return Exhibit(shortened(str(prompt or "").strip(), _PROMPT_CHARS), (shown,))
 
 
 _ENDS = ("slope_low", "slope_high", "adjusted_low", "adjusted_high")
@@ -301,11 +301,6 @@ def _tags(row: Row) -> str:
 
 def _side(slope: float) -> str:
     return "a" if slope > 0 else "b" if slope < 0 else ""
-
-
-def _cut(text: str | None, chars: int) -> str | None:
-    """A text of at most so many characters; None for none."""
-    return text if not text or len(text) <= chars else text[:chars].rstrip() + "…"
 
 
 def _scale(ends: Sequence[float], values: Sequence[float]) -> float:

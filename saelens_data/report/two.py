@@ -7,33 +7,17 @@ is in `templates/`. `page` keeps the texts of documents, which are never trusted
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.report.findings import shown_findings
+from saelens_data.report.parameters import in_words, parameters_in_words
 from saelens_data.results import write_whole
 
 #: Bytes of the page that a finding may take on average; of pages with few findings, those of `_LIGHT` findings.
 _ROOM, _LIGHT = 38_000, 50
-#: Words for keys of the parameters that do not speak for themselves.
-_TERMS = {
-    "pair_on": "paired on",
-    "cluster_on": "clustered on",
-    "concepts": "concepts in all",
-    "tested": "concepts tested",
-    "untestable": "concepts not tested",
-    "grouped": "near-duplicates grouped",
-    "groups": "groups tested (what q is corrected for)",
-    "held_out": "documents held out",
-    "reader_sha256": "reader's weights (SHA-256)",
-    "sae": "SAE",
-    "sae_sha256": "SAE's weights (SHA-256)",
-    "dtype": "arithmetic",
-}
 
 
 def write_diff_report(
@@ -90,15 +74,5 @@ def _parameters(result: DiffResult) -> list[tuple[str, str]]:
     lines = dict(result.parameters)
     first, second = asdict(result.a.source), asdict(result.b.source)
     for key, value in first.items():
-        lines[key] = value if value == second[key] else f"{_plain(value)} / {_plain(second[key])}"
-    return [(_TERMS.get(key, key.replace("_", " ")), _plain(value)) for key, value in lines.items()]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {item}" for key, item in value.items()) or "none"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_plain(item) for item in value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "none" if value is None else str(value)
+        lines[key] = value if value == second[key] else f"{in_words(value)} / {in_words(second[key])}"
+    return parameters_in_words(lines)
