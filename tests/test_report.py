@@ -341,7 +341,7 @@ def test_filters_stand_only_where_they_can_choose(paired: DiffResult) -> None:
     def choices(result: DiffResult) -> list[str]:
         return Page(diff_html(result)).texts("option")
 
-    always = ["either set", "old", "new", "least difference", "q", "difference at equal length", "label"]
+    always = ["either set", "old", "new", "difference", "q", "difference at equal length", "label"]
     assert choices(paired) == always
     confirmed = choices(
         with_(paired, confirmed=True, confirm_difference=0.1, confirm_low=0.0, confirm_high=0.2, confirm_q=0.01)
