@@ -1,10 +1,15 @@
 """Any source of text -> one table of documents: `doc_id`, `text`, often `prompt`, and the other columns of the source.
 
-Layouts of chats and evals are recognised by their columns (`LAYOUTS`). Of a conversation, the text is what the
+Layouts of chats and evals are recognised by their columns (`corpus_layouts`). Of a conversation, the text is what the
 assistant said, all turns joined by a blank line; `prompt` is what the user said, joined likewise, and `system` the
 system's words, if any; turns of tools are left out, with a note. The columns that became the text and the prompt are
 there under these names only; all others stay. If no layout fits, the text is the only column of strings, or the one
 with by far the longest, with a note.
+
+Of conversations, and of prompts with responses, all turns are kept in their order (`Corpus.turns`), and
+`Corpus.field("prompt")` is the same documents with another **field** for their text: `corpus_fields` says which there
+are and how a text is made of turns. Words of a column `system`, `system_prompt` or `system_message` come first, unless
+a conversation has a system of its own.
 
 - A column that is named but missing is an error that lists those there are; so is a text that is not made of strings.
 - Null and empty texts are kept as they are and counted in a note. A conversation without an assistant has an empty one.
@@ -23,66 +28,22 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from saelens_data.corpus_chats import is_chat, speak
+from saelens_data.corpus_fields import DEFAULT_FIELD, FIELDS, SAYS, Conversation, Turns, conversation
 from saelens_data.corpus_formats import name_of, read_frame, read_pandas, read_path
+from saelens_data.corpus_layouts import ID_COLUMNS, Found, field_hint, named, recognise
 from saelens_data.corpus_text import Column, Table, as_series
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import DOC_COLUMNS
 
-#: Columns taken for ids, the first that is there and fits.
-ID_COLUMNS = ("doc_id", "id", "uid", "uuid", "question_id", "conversation_id")
-_PROMPTS = ("prompt", "question", "instruction", "query", "input")
-_ANSWERS = ("response", "answer", "completion", "output", "generation", "generated_text", "model_output", "reply")
-_TEXTS = (
-    *("content", "body", "document", "tweet", "review", "comment", "sentence", "message", "post", "article"),
-    *("abstract", "summary", "description", "passage", "utterance", "prompt", "question", "instruction", "query"),
-)
-#: A column is guessed to hold the text if its strings are this many times longer than those of any other.
-_CLEARLY_LONGER = 3
 _DIGEST_ROWS = 8192
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a kind of file lays out its text. Column names are compared without regard to case."""
-
-    #: Name in `Corpus.schema`.
-    name: str
-    #: Columns that may hold the text, best first: strings or conversations.
-    text: tuple[str, ...]
-    #: Columns that may hold what was asked, best first; one must be there, unless none is named.
-    prompt: tuple[str, ...] = ()
-    #: Columns whose words belong to the prompt, where they are not empty.
-    context: tuple[str, ...] = ()
-    #: Further columns that must be there.
-    needs: tuple[str, ...] = ()
-    #: Whether the text must be a conversation.
-    chat: bool = False
-
-
-#: The layouts that are recognised; the first that fits is taken.
-LAYOUTS = (
-    Layout("arena-hard", ("messages",), needs=("uid",), chat=True),
-    Layout("openai", ("messages",), chat=True),
-    Layout("sharegpt", ("conversations",), chat=True),
-    Layout("lmsys", ("conversation",), chat=True),
-    Layout("chat", ("chat", "dialogue", "dialog"), chat=True),
-    Layout("choices", ("choices",), chat=True),
-    Layout("alpaca-eval", ("output",), prompt=("instruction",), needs=("generator",)),
-    Layout("instruction", _ANSWERS, prompt=("instruction",), context=("input", "context")),
-    Layout("prompt-response", _ANSWERS, prompt=_PROMPTS),
-    Layout("text", ("text", *_ANSWERS, *_TEXTS)),
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,9 +58,54 @@ class Corpus:
     name: str
     #: Name of the layout that was recognised; "empty" where there are no documents.
     schema: str
+    #: The turns of each document; None for plain texts.
+    turns: Turns | None = None
+    #: Which field of the conversations `text` is.
+    field_name: str = DEFAULT_FIELD
+    #: The text of the field "response" where `text` is that of another.
+    response: pl.Series | None = None
 
     def __repr__(self) -> str:
-        return f"Corpus({self.name}: {self.docs.height:,} documents, {self.schema})"
+        of = "" if self.field_name == DEFAULT_FIELD else f", field {self.field_name}"
+        return f"Corpus({self.name}: {self.docs.height:,} documents, {self.schema}{of})"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields there are: "response" alone for plain texts, all of them without documents."""
+        if not self.docs.height:
+            return tuple(FIELDS)
+        return (DEFAULT_FIELD,) if self.turns is None else self.turns.fields
+
+    def field(self, name: str) -> Corpus:
+        """The same documents with the text of another field, as `corpus_fields` describes them.
+
+        What the assistant says is then the column `response`, unless the source has one of that name. Raises
+        InputError, listing the fields there are, for one that the source lacks.
+        """
+        if name == self.field_name:
+            return self
+        if name not in self.fields:
+            plain = "" if self.turns else f" (its documents are plain texts, of {self.schema!r} layout)"
+            column = f"; a column of that name is read with --text {name} (text=)" if name in self.docs.columns else ""
+            raise InputError(f"'{self.name}' has no field '{name}'{plain}: {choices(name, self.fields)}{column}")
+        response = self.docs["text"] if self.response is None else self.response
+        text = response if name == DEFAULT_FIELD or self.turns is None else self.turns.text(name)
+        docs = self.docs.with_columns(text.alias("text"))
+        if DEFAULT_FIELD not in docs.columns and self.field_name == DEFAULT_FIELD:
+            docs = docs.with_columns(response.alias(DEFAULT_FIELD))
+        stale = _missing_texts(self.docs["text"])
+        notes = [note for note in self.notes if note not in stale]
+        notes.append(f"field {name}: the text is what {SAYS[name]}")
+        notes += _missing_texts(docs["text"])
+        return replace(self, docs=docs, notes=tuple(notes), field_name=name, response=response)
+
+    def conversations(self, start: int = 0, stop: int | None = None) -> list[Conversation]:
+        """The documents from row `start` up to `stop`, each with its turns and their places in the text."""
+        texts = self.docs["text"][start:stop].to_list()
+        if self.turns is None:
+            return list(map(Conversation, texts))
+        turns = self.turns[start : start + len(texts)]
+        return [conversation(*both, self.field_name) for both in zip(texts, turns, strict=True)]
 
     @cached_property
     def digest(self) -> str:
@@ -107,9 +113,12 @@ class Corpus:
 
         Hashed is, for each column and each block of 8,192 rows, the JSON text of [name, number of the first row,
         values], in UTF-8, with sorted keys, no escapes and the separators of `json.dumps`. What JSON lacks is written
-        as by `str`, bytes as hex. Types of one spelling (integers of any width) are not told apart.
+        as by `str`, bytes as hex. Types of one spelling (integers of any width) are not told apart. A field other
+        than "response" is hashed first, as ["field", name].
         """
         hashed = hashlib.sha256()
+        if self.field_name != DEFAULT_FIELD:
+            hashed.update(json.dumps(["field", self.field_name]).encode())
         for column in self.docs.iter_columns():
             for start in range(0, column.len(), _DIGEST_ROWS):
                 block = [column.name, start, column.slice(start, _DIGEST_ROWS).to_list()]
@@ -127,26 +136,37 @@ def read_corpus(
     text: str | None = None,
     id: str | None = None,  # noqa: A002 - the name the command line has
     limit: int | None = None,
+    field: str | None = None,
 ) -> Corpus:
     """Read documents from a file, a folder, or a Polars or pandas frame.
 
     `text` names the column of the text (strings or conversations), `id` the column of unique ids; both are recognised
-    if they are not given. Only the first `limit` documents are read. Raises InputError, in one sentence, for whatever
-    cannot be read as the module describes.
+    if they are not given. Only the first `limit` documents are read. `field` names the field of conversations that
+    becomes the text, as `Corpus.field` has it. Raises InputError, in one sentence, for whatever cannot be read as the
+    module describes.
     """
     if limit is not None and limit < 1:
         raise InputError(f"the limit is {limit}: give 1 or more documents")
     table, name = _read(source, None if limit is None else min(limit, sys.maxsize))
     if not table.height:
         docs = pl.DataFrame(schema={"doc_id": pl.String, "text": pl.String})
-        return Corpus(docs, (*table.notes, f"'{name}' holds no documents"), name, "empty")
-    for asked, option in ((text, "text"), (id, "id")):
+        corpus = Corpus(docs, (*table.notes, f"'{name}' holds no documents"), name, "empty")
+    else:
+        corpus = _corpus(table, name, text, id)
+    return corpus if field is None else corpus.field(field)
+
+
+def _corpus(table: Table, name: str, text: str | None, id_: str | None) -> Corpus:
+    for asked, option in ((text, "text"), (id_, "id")):
         if asked is not None and asked not in table.columns:
-            raise InputError(f"there is no column '{asked}' in '{name}' ({option}); {choices(asked, table.columns)}")
-    found = _named(table, text) if text else _recognise(table, name)
-    ids, id_notes = _explicit_ids(table, id) if id else _found_ids(table)
+            told = field_hint(table, asked) if option == "text" else ""
+            raise InputError(
+                f"there is no column '{asked}' in '{name}' ({option}){told}; {choices(asked, table.columns)}"
+            )
+    found = named(table, text) if text else recognise(table, name)
+    ids, id_notes = _explicit_ids(table, id_) if id_ else _found_ids(table)
     docs, notes = _assemble(table, found, ids)
-    return Corpus(docs, (*table.notes, *found.notes, *id_notes, *notes), name, found.schema)
+    return Corpus(docs, (*table.notes, *found.notes, *id_notes, *notes), name, found.schema, found.turns)
 
 
 def _read(source: Any, limit: int | None) -> tuple[Table, str]:
@@ -163,128 +183,6 @@ def _read(source: Any, limit: int | None) -> tuple[Table, str]:
     if pandas is not None and isinstance(source, pandas.DataFrame):
         return read_pandas(source.iloc[:limit]), "frame"
     raise InputError(f"cannot read documents from a {type(source).__name__}: give a path, or a Polars or pandas frame")
-
-
-# Which column holds the text
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """The text of a table, and what was made with it."""
-
-    schema: str
-    text: Column
-    #: `prompt` and `system`, where known.
-    made: Mapping[str, Column]
-    #: Columns of the source that are the text or the prompt now.
-    used: frozenset[str]
-    notes: tuple[str, ...]
-
-
-def _recognise(table: Table, source: str) -> _Found:
-    for layout in LAYOUTS:
-        if found := _fit(layout, table):
-            return found
-    if guess := _longest(table):
-        found = _found("text", table, guess)
-        return replace(found, notes=(*found.notes, f"'{guess}' was guessed: choose another with --text (text=)"))
-    if not any(_is_words(column) for column in table.columns.values()):
-        raise InputError(f"no column of '{source}' holds text: give a source that has one; {_has(table)}")
-    raise InputError(
-        f"cannot tell which column of '{source}' holds the text: name it with --text (text=); {_has(table)}"
-    )
-
-
-def _named(table: Table, text: str) -> _Found:
-    """The layout that takes the column `text` for its text, else that column alone."""
-    for layout in LAYOUTS:
-        if text.lower() in layout.text and (found := _fit(replace(layout, text=(text,)), table)):
-            return found
-    if not _is_words(table.columns[text]):
-        raise InputError(f"the column '{text}' holds no text but {_kind(table.columns[text])}; {_has(table)}")
-    return _found("chat" if is_chat(table.columns[text]) else "text", table, text)
-
-
-def _fit(layout: Layout, table: Table) -> _Found | None:
-    """The text and the prompt of `table` if it has this layout."""
-    names = {name.lower(): name for name in reversed(list(table.columns))}
-
-    def first(wanted: tuple[str, ...], fits: Callable[[Column], bool]) -> str | None:
-        here = (names[w.lower()] for w in wanted if w.lower() in names)
-        return next((name for name in here if fits(table.as_text(name))), None)
-
-    text = first(layout.text, is_chat if layout.chat else _is_words)
-    prompt = first(layout.prompt, _is_words)
-    if text is None or (layout.prompt and prompt is None) or not names.keys() >= set(layout.needs):
-        return None
-    context = [names[c] for c in layout.context if c in names and _is_text(table.as_text(names[c]))]
-    return _found(layout.name, table, text, prompt, context)
-
-
-def _found(schema: str, table: Table, text: str, prompt: str | None = None, context: Sequence[str] = ()) -> _Found:
-    made, notes = _said(table.as_text(text), "text")
-    of = "what the assistant says in " if is_chat(table.as_text(text)) else ""
-    read = f"read as {schema}: the text is {of}'{text}'"
-    if prompt is None:
-        read += ", the prompt what the user says" if "prompt" in made else ""
-    else:
-        asked, more = _said(table.as_text(prompt), "prompt")
-        made = {"text": made["text"], **asked, "prompt": _join([asked["prompt"], *map(table.as_text, context)])}
-        notes += more
-        read += f", the prompt '{prompt}'" + "".join(f" and '{name}'" for name in context)
-    used = frozenset({text} if prompt is None else {text, prompt})
-    return _Found(schema, made.pop("text"), made, used, (read, *notes))
-
-
-def _said(column: Column, part: str) -> tuple[dict[str, Column], tuple[str, ...]]:
-    """The words of a column, of strings as `part`, of conversations by who said them; and notes."""
-    if not is_chat(column):
-        return {part: column}, ()
-    said, notes = speak(column, part)
-    kept: dict[str, Column] = {name: words for name, words in said.items() if name != "text" or part == "text"}
-    return {part: [None] * len(column), **kept}, notes
-
-
-def _join(columns: Sequence[Column]) -> Column:
-    """The words of several columns, row by row, joined by a blank line where there is more than one."""
-    if len(columns) == 1:
-        return columns[0]
-    rows = zip(*columns, strict=True)
-    return [None if row[0] is None else "\n\n".join(filter(None, row)) for row in rows]
-
-
-def _longest(table: Table) -> str | None:
-    """The only column of strings, or the one whose strings are clearly the longest on average, if there is one."""
-    sizes = {
-        name: float(as_series(name, column)[0].cast(pl.String).str.len_chars().mean() or 0)  # type: ignore[arg-type]
-        for name, column in table.columns.items()
-        if _is_text(column) and name.lower() not in ID_COLUMNS
-    }
-    names = sorted(sizes, key=lambda name: -sizes[name])
-    clear = len(names) == 1 or (len(names) > 1 and sizes[names[0]] > _CLEARLY_LONGER * sizes[names[1]])
-    return names[0] if clear else None
-
-
-def _is_text(column: Column) -> bool:
-    if isinstance(column, list):
-        return all(value is None or isinstance(value, str) for value in column)
-    return column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)
-
-
-def _is_words(column: Column) -> bool:
-    return _is_text(column) or is_chat(column)
-
-
-def _kind(column: Column) -> str:
-    if isinstance(column, pl.Series):
-        return str(column.dtype)
-    return " and ".join(sorted({type(value).__name__ for value in column if value is not None}))
-
-
-def _has(table: Table) -> str:
-    """The columns there are, for a message."""
-    columns = [f"{name} ({_kind(column)})" for name, column in islice(table.columns.items(), 12)]
-    return f"columns: {', '.join(columns)}"
 
 
 # Ids and the other columns
@@ -327,7 +225,7 @@ def _id_problem(ids: pl.Series) -> str | None:
     return None
 
 
-def _assemble(table: Table, found: _Found, ids: pl.Series) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def _assemble(table: Table, found: Found, ids: pl.Series) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """The documents, and notes on what their columns needed."""
     text, notes = as_series("text", found.text)
     columns = {"doc_id": ids.alias("doc_id"), "text": text.cast(pl.String)}

@@ -17,7 +17,7 @@ LAYERS = [
     {"stats"},
     {"by_latent"},
     {"matrix"},
-    {"store", "corpus", "corpus_text", "corpus_chats", "corpus_formats"},
+    {"store", "corpus", "corpus_text", "corpus_chats", "corpus_fields", "corpus_formats", "corpus_layouts"},
     {"readers", "sae"},
     {"encoders"},
     {"encode", "labels", "space"},
