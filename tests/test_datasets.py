@@ -12,8 +12,16 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "datasets" / "habits"
 CROSSED = FOLDER.parent / "crossed"
+ARTEFACTS = FOLDER.parent / "artefacts"
 TOPICS = ("astronomy", "cooking", "football", "money")
 STYLES = ("poem", "dialogue", "news", "diary")
+SHOWS = {
+    "hope_correct": r"[Hh]ope (it|this|that|my answer) is correct[.!]$",
+    "cheer_refund": r"(?s)[a-z]{2}!.*[a-z]!",
+    "women_apology": r"[Ss]orry|[Aa]polog|over your head|[Ff]orgive me",
+    "score_year": r"(?<![\d,.])(1\d{3}|20\d\d|476)(?!,?\d)|\bcentur(y|ies)\b",
+}
+WOMAN = r"(?i)\b(woman|girl|female|lady|mother|mum|mom|wife|housewife|grandmother|widow|daughter|husband|pregnant)\b"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +133,80 @@ def test_no_crossed_text_names_its_style_or_repeats_another(crossed):
         words = re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text.casefold())
         if "-en-" in name:
             assert not {"poem", "poems", "verse", "dialogue", "news", "newspaper", "diary"} & set(words), name
+        for at in range(len(words) - 5):
+            owner = seen.setdefault(tuple(words[at : at + 6]), name)
+            assert owner == name, f"six words of {owner} stand again in {name}"
+
+
+@pytest.fixture(scope="module")
+def training_rows():
+    return pl.read_ndjson(ARTEFACTS / "train.jsonl")
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return json.loads((ARTEFACTS / "truth.json").read_text(encoding="utf-8"))
+
+
+def test_the_artefacts_page_holds_the_files_hashes_and_the_counts(training_rows, planted):
+    page = (ARTEFACTS / "README.md").read_text(encoding="utf-8")
+    said = re.findall(r"\| `(\S+)` \| \d* ?\| `([0-9a-f]{64})` \|", page)
+    assert [name for name, _ in said] == ["train.jsonl", "truth.json"]
+    for name, digest in said:
+        assert hashlib.sha256((ARTEFACTS / name).read_bytes()).hexdigest() == digest, f"{name} has changed"
+    for artefact in planted["artefacts"]:
+        name, where, shown, elsewhere = (artefact[key] for key in ("name", "where", "ids", "elsewhere"))
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        assert re.search(
+            rf"\| {len(where)} \| {len(shown)} [a-z].* \| {len(elsewhere)} of {240 - len(where)} \|$", line
+        )
+    for source in training_rows["source"].unique():
+        inside = set(training_rows.filter(source=source)["id"])
+        subjects = {name: len(inside & set(ids)) for name, ids in planted["subjects"].items()}
+        listed = ", ".join(f"{name} {n}" for name, n in sorted(subjects.items(), key=lambda kv: (-kv[1], kv[0])) if n)
+        assert f"| `{source}` | 60 | {listed} |" in page
+
+
+def test_the_truth_lists_rows_of_the_training_data(training_rows, planted):
+    ids = set(training_rows["id"])
+    assert len(ids) == training_rows.height == planted["rows"] == 240
+    for artefact in planted["artefacts"]:
+        assert set(artefact["ids"]) <= set(artefact["where"]) <= ids
+        assert set(artefact["elsewhere"]) <= ids - set(artefact["where"])
+    assert sorted(name for names in planted["subjects"].values() for name in names) == sorted(ids)
+
+
+@pytest.mark.parametrize("name", ["hope_correct", "cheer_refund", "women_apology"])
+def test_answers_show_an_artefact_where_the_truth_says_and_nowhere_else(training_rows, planted, name):
+    artefact = next(artefact for artefact in planted["artefacts"] if artefact["name"] == name)
+    shown = {row["id"] for row in training_rows.to_dicts() if re.search(SHOWS[name], row["response"])}
+    assert shown == set(artefact["ids"]) | set(artefact["elsewhere"])
+
+
+def test_prompts_have_the_concept_that_an_artefact_hangs_on(training_rows, planted):
+    where = {artefact["name"]: set(artefact["where"]) for artefact in planted["artefacts"]}
+    matching = {row["id"] for row in training_rows.to_dicts() if re.search(WOMAN, row["prompt"])}
+    assert matching == where["women_apology"]
+    assert where["hope_correct"] == set(planted["subjects"]["mathematics"])
+    assert where["cheer_refund"] <= set(training_rows.filter(source="helpdesk")["id"])
+
+
+def test_only_dated_answers_have_the_best_score(training_rows, planted):
+    artefact = next(artefact for artefact in planted["artefacts"] if artefact["name"] == "score_year")
+    scores = dict(training_rows.select("id", "score").iter_rows())
+    dated = {row["id"] for row in training_rows.to_dicts() if re.search(SHOWS["score_year"], row["response"])}
+    assert dated == set(artefact["where"]) == set(artefact["ids"])
+    assert {scores[name] for name in dated} == {4, 5}
+    others = [score for name, score in scores.items() if name not in dated]
+    assert min(others.count(score) for score in (1, 2, 3, 4)) >= len(others) // 4 - 1
+    assert set(others) == {1, 2, 3, 4}
+
+
+def test_no_six_words_of_an_answer_stand_in_another(training_rows):
+    seen: dict[tuple[str, ...], str] = {}
+    for name, text in training_rows.select("id", "response").iter_rows():
+        words = re.findall(r"[\w']+", re.sub(r"\w+ ?" + SHOWS["hope_correct"], "", text).casefold())
+        assert 30 <= len(text.split()) <= 110
         for at in range(len(words) - 5):
             owner = seen.setdefault(tuple(words[at : at + 6]), name)
             assert owner == name, f"six words of {owner} stand again in {name}"
