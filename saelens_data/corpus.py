@@ -36,11 +36,12 @@ from typing import Any
 
 import polars as pl
 
-from saelens_data.corpus_fields import DEFAULT_FIELD, FIELDS, SAYS, Conversation, Turns, conversation
+from saelens_data.corpus_fields import FIELDS, SAYS, Conversation, Turns, conversation
 from saelens_data.corpus_formats import name_of, read_frame, read_pandas, read_path
 from saelens_data.corpus_layouts import ID_COLUMNS, Found, field_hint, named, recognise
 from saelens_data.corpus_text import Column, Table, as_series
 from saelens_data.errors import InputError, choices
+from saelens_data.fields import DEFAULT_FIELD
 from saelens_data.matrix import DOC_COLUMNS
 
 _DIGEST_ROWS = 8192

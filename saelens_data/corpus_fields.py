@@ -28,9 +28,8 @@ import polars as pl
 
 from saelens_data.corpus_chats import FlatTurns, Turn
 from saelens_data.corpus_text import Column, as_series
+from saelens_data.fields import DEFAULT_FIELD
 
-#: The field that a corpus holds if no other is asked for.
-DEFAULT_FIELD = "response"
 #: Roles whose words make each field.
 FIELDS = {
     DEFAULT_FIELD: ("assistant",),

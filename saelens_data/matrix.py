@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from saelens_data.by_latent import ByLatent, Columns, in_memory
 from saelens_data.errors import InputError, choices
+from saelens_data.fields import DEFAULT_FIELD, Beside, field_of
 
 #: Columns of `docs` that the package itself fills.
 DOC_COLUMNS = ("doc_id", "text", "n_units", "n_tokens", "error")
@@ -72,6 +73,8 @@ class Source:
     dtype: str = "float32"
     #: Versions of the libraries that made the numbers.
     versions: Mapping[str, str] = field(default_factory=dict)
+    #: Which field of conversations was read; plain texts are "response" too.
+    field: str = DEFAULT_FIELD
 
     def differences(self, other: Source) -> list[str]:
         """Name the fields in which two sources disagree; dtype and versions only round."""
@@ -80,7 +83,11 @@ class Source:
 
     def require_same(self, other: Source) -> None:
         """Raise InputError, naming each difference, unless the two sources agree."""
-        if keys := self.differences(other):
+        if (keys := self.differences(other)) == ["field"]:
+            raise InputError(
+                f"the two sets are of different fields ('{self.field}' and '{other.field}'): take one field of both"
+            )
+        if keys:
             parts = "; ".join(f"{key}: {getattr(self, key)!r} and {getattr(other, key)!r}" for key in keys)
             raise InputError(f"the two sets were encoded differently ({parts}): encode both with one encoder")
 
@@ -130,6 +137,7 @@ class ConceptMatrix:
     `concepts` one row for each column of X: `latent`, `label`, `explanation`, `score`, `origin`, ...
     `vectors` [documents, dim] float16: the mean of the reader's own embeddings of a document's units, each of length
     1, brought to length 1; zeros for a document without units. None if the reader or an older store has none.
+    `beside` knows the same documents in other fields, such as the prompts of these answers.
     Misaligned parts raise ValueError at construction; `X` and `vectors` become read-only views.
     """
 
@@ -139,6 +147,7 @@ class ConceptMatrix:
     source: Source
     evidence: Evidence | None = None
     vectors: np.ndarray | None = None
+    beside: Beside | None = None
     #: Keeps what is worked out from it; not handed on by `replace`, which may bring another X.
     keeper: Keeper | None = field(default=None, init=False)
 
@@ -163,6 +172,8 @@ class ConceptMatrix:
             if v.ndim != 2 or len(v) != rows or v.dtype != np.float16:
                 raise ValueError(f"vectors: [{rows}, dim] float16 wanted, got {list(v.shape)} {v.dtype}")
             object.__setattr__(self, "vectors", _read_only(v))
+        if self.beside is not None and self.beside.n_docs != rows:
+            raise ValueError(f"beside: other fields have {self.beside.n_docs} documents, X has {rows}")
 
     def _check_evidence(self, ev: Evidence) -> None:
         if not len(ev.mean) == len(ev.unit) == self.X.nnz:
@@ -200,6 +211,28 @@ class ConceptMatrix:
         support = np.bincount(self.X.indices, minlength=self.n_concepts)
         return support / max(self.n_docs, 1)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that these documents have, this matrix's own first."""
+        own = self.source.field
+        return (own, *(name for name in (self.beside.names if self.beside else ()) if name != own))
+
+    def field(self, name: str) -> ConceptMatrix:
+        """The same documents in another field, row for row: its activations, text, evidence and vectors.
+
+        Opened when it is called, with all concepts; the other columns of `docs` stay, the text of this field as a
+        column of its name unless there is one, and labels given to this matrix hold. Raises InputError, listing the
+        fields there are, for another name; StoreError for a field that is not whole.
+        """
+        if name == self.source.field:
+            return self
+        if name not in self.fields:
+            raise InputError(
+                f"these documents have no field '{name}': {choices(name, self.fields)}; "
+                f"encode the conversations with --field {self.source.field} --field {name} (fields=)"
+            )
+        return field_of(self, name, DOC_COLUMNS)
+
     def pooled(self, how: Literal["max", "mean"]) -> ConceptMatrix:
         """The same matrix with the other pooled values. Raises InputError if they were not kept."""
         if how == self.source.pooling:
@@ -230,7 +263,8 @@ class ConceptMatrix:
         if (ev := self.evidence) is not None:
             evidence = Evidence(ev.mean[index], ev.unit[index], ev.units.take(rows))
         vectors = None if self.vectors is None else self.vectors[rows]
-        return replace(self, X=X, docs=self.docs[rows], evidence=evidence, vectors=vectors)
+        beside = None if self.beside is None else self.beside.take(rows)
+        return replace(self, X=X, docs=self.docs[rows], evidence=evidence, vectors=vectors, beside=beside)
 
     def filter_concepts(self, where: pl.Expr | str) -> ConceptMatrix:
         """Concepts for which `where` (a Polars or SQL expression over `concepts`) is true."""
@@ -318,7 +352,8 @@ class ConceptMatrix:
         evidence = _concat_evidence(kept) if len(kept) == len(parts) else None
         dense = [p.vectors for p in parts if p.vectors is not None]
         vectors = np.concatenate(dense) if len(dense) == len(parts) else None
-        return replace(first, X=X, docs=docs, evidence=evidence, vectors=vectors)
+        beside = Beside.joined([p.beside for p in parts])
+        return replace(first, X=X, docs=docs, evidence=evidence, vectors=vectors, beside=beside)
 
 
 def canonical_csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> csr_array:

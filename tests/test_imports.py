@@ -16,7 +16,7 @@ LAYERS = [
     {"errors"},
     {"stats"},
     {"by_latent"},
-    {"matrix"},
+    {"matrix", "fields"},
     {"store", "corpus", "corpus_text", "corpus_chats", "corpus_fields", "corpus_formats", "corpus_layouts"},
     {"readers", "sae"},
     {"encoders"},

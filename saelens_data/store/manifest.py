@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from saelens_data.errors import StoreError
+from saelens_data.fields import DEFAULT_FIELD
 from saelens_data.matrix import Source
 from saelens_data.store.files import atomic_write_bytes
 
@@ -21,12 +23,16 @@ MANIFEST = "manifest.json"
 DOCS = "docs.parquet"
 CONCEPTS = "concepts.parquet"
 SHARDS = "shards"
+#: Folder of further fields of the same documents, each a store.
+FIELDS = "fields"
 #: What is counted in each shard and summed over all.
 SHARD_COUNTS = ("activations", "units", "tokens", "errors")
 #: What a document's vector is: of the reader's embeddings of its units, each of length 1, the mean with the units'
 #: tokens as weights, brought to length 1.
 VECTORS_OF = "units by tokens"
 
+#: Names of fields are names of folders, and a manifest may come from anywhere.
+_FIELD_NAME = re.compile("[a-z][a-z0-9_-]{0,63}")
 #: Stands for the checksum while it is computed: SHA-256 of the file with these 64 zeros in its place.
 _NO_CHECKSUM = "0" * 64
 
@@ -45,6 +51,8 @@ class Manifest:
     checksum: str = ""
     #: Numbers in each document's vector; None in a store without vectors.
     vector_dim: int | None = None
+    #: Digests of the stores of further fields, by name.
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shard_names(self) -> list[str]:
@@ -77,6 +85,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The file, its checksum filled in."""
+        fields = {name: {"digest": self.fields[name]} for name in sorted(self.fields)}
         content = {
             "checksum": _NO_CHECKSUM,
             "format": FORMAT,
@@ -88,6 +97,9 @@ class Manifest:
             "latents": self.n_latents,
             **{count: self.total(count) for count in SHARD_COUNTS},
             **({} if self.vector_dim is None else {"vectors": {"dim": self.vector_dim, "of": VECTORS_OF}}),
+            **(
+                {"fields": {name: {"digest": self.fields[name]} for name in sorted(self.fields)}} if self.fields else {}
+            ),
             "plan": [0, *(stop for _, stop in self.plan)],
             "parts": {name: self.parts[name] for name in (CONCEPTS, DOCS, *self.shard_names) if name in self.parts},
         }
@@ -98,6 +110,13 @@ class Manifest:
 def shard_name(number: int) -> str:
     """Path of a shard in its store."""
     return f"{SHARDS}/{number:05d}.parquet"
+
+
+def field_path(path: Path, name: str) -> Path:
+    """Folder of a further field of the store `path`. Raises ValueError for a name that no folder may have."""
+    if not _FIELD_NAME.fullmatch(name):
+        raise ValueError(f"'{name}' cannot be the name of a field: lower-case letters, digits, _ and -")
+    return path / FIELDS / name
 
 
 def is_store(path: str | Path) -> bool:
@@ -183,6 +202,7 @@ def _from_content(content: Mapping[str, Any]) -> Manifest:
         parts=content["parts"],
         checksum=content["checksum"],
         vector_dim=_vector_dim(content),
+        fields=_fields(content),
     )
     _check_parts(manifest)
     return manifest
@@ -194,6 +214,13 @@ def _vector_dim(content: Mapping[str, Any]) -> int | None:
     if (dim := int(vectors["dim"])) < 1 or vectors["of"] != VECTORS_OF:
         raise ValueError("vectors of an unknown kind")
     return dim
+
+
+def _fields(content: Mapping[str, Any]) -> dict[str, str]:
+    found = {name: str(entry["digest"]) for name, entry in content.get("fields", {}).items()}
+    for name in found:
+        field_path(Path(), name)
+    return found
 
 
 def _check_parts(manifest: Manifest) -> None:
@@ -211,6 +238,8 @@ def _check_parts(manifest: Manifest) -> None:
 
 def _source_content(source: Source) -> dict[str, Any]:
     values = {f.name: getattr(source, f.name) for f in fields(source)}
+    if source.field == DEFAULT_FIELD:  # as in stores from before there were fields
+        del values["field"]
     return {k: dict(sorted(v.items())) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 

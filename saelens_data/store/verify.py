@@ -6,12 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from saelens_data.errors import StoreError
 from saelens_data.store import by_latent, derived, kept
 from saelens_data.store.arrays import index_bytes
+from saelens_data.store.beside import not_the_field
 from saelens_data.store.files import LOCK
-from saelens_data.store.manifest import CONCEPTS, DOCS, MANIFEST, SHARDS, Manifest, read_manifest, read_part
+from saelens_data.store.manifest import (
+    CONCEPTS,
+    DOCS,
+    FIELDS,
+    MANIFEST,
+    SHARDS,
+    Manifest,
+    field_path,
+    read_manifest,
+    read_part,
+)
 
 
 def verify_store(path: str | Path) -> list[str]:
@@ -30,7 +42,8 @@ def verify_store(path: str | Path) -> list[str]:
     if not problems:
         problems += _broken_format(path, manifest)
     problems += _derived_files(path, manifest)
-    return problems or list(_derived_values(path, manifest))
+    problems += [] if problems else _derived_values(path, manifest)
+    return [*problems, *_fields(path, manifest)]
 
 
 def _unfinished(path: Path, manifest: Manifest) -> Iterator[str]:
@@ -42,7 +55,11 @@ def _strangers(path: Path, manifest: Manifest) -> Iterator[str]:
     known = {MANIFEST, LOCK, SHARDS, derived.FOLDER, by_latent.FOLDER, *kept.names(), *manifest.parts}
     for kind in (derived, by_latent):
         known |= {f"{kind.FOLDER}/{name}" for name in (kind.INDEX, *kind.names(manifest))}
+    fields = {field_path(path, name) for name in manifest.fields}
+    known |= {FIELDS} if fields else set()
     for file in sorted(path.rglob("*")):
+        if not fields.isdisjoint((file, *file.parents)):
+            continue
         if (name := file.relative_to(path).as_posix()) not in known:
             yield f"{file} is not part of the store: delete it"
         if name == LOCK and file.stat().st_size:
@@ -108,3 +125,19 @@ def _derived_values(path: Path, manifest: Manifest) -> Iterator[str]:
         wrong |= {f"by_latent/{name}" for name in by_latent.wrong_values(path, manifest)}
     for name in sorted(wrong):
         yield f"{path / derived.FOLDER / name} does not hold what the shards say: delete {derived.FOLDER}/"
+
+
+def _fields(path: Path, manifest: Manifest) -> Iterator[str]:
+    """What is wrong with further fields, or with their place beside this one."""
+    for name in sorted(manifest.fields):
+        folder = field_path(path, name)
+        problems = verify_store(folder) if (folder / MANIFEST).is_file() else []
+        if not problems and (problem := not_the_field(path, manifest, name)):
+            problems = [problem]
+        yield from problems
+        if not problems and not _ids(folder).equals(_ids(path)):
+            yield f"{folder} does not follow the format: its documents are not those of {path}"
+
+
+def _ids(path: Path) -> pl.Series:
+    return pl.read_parquet(path / DOCS, columns=["doc_id"])["doc_id"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -21,12 +21,15 @@ from saelens_data.errors import InputError, StoreError, choices
 from saelens_data.matrix import ConceptMatrix, Source, Units
 from saelens_data.store import derived
 from saelens_data.store.arrays import remove
+from saelens_data.store.beside import not_the_field, remove_strangers
 from saelens_data.store.files import LOCK, TEMPORARY, atomic_write_bytes, explained, locked
 from saelens_data.store.manifest import (
     CONCEPTS,
     DOCS,
+    FIELDS,
     SHARDS,
     Manifest,
+    field_path,
     is_store,
     lost_parts,
     read_manifest,
@@ -47,7 +50,10 @@ class StoreWriter:
     documents [start, stop) of each shard, in order, without gaps. `digest` stands for everything that decides the
     numbers: an unfinished store of the same digest, plan and source is resumed, a complete one of the same digest
     is left as it is (`missing` is empty), anything else is refused, or begun anew with `overwrite`. `vector_dim` is
-    the length of the vectors that every shard brings, None if none does.
+    the length of the vectors that every shard brings, None if none does. `fields` are further fields of the same
+    documents by name, and the digests of their stores, which the caller writes with writers of their own in the folders
+    `field_path(path, name)` before it calls `finish`. A complete store of the same digest with fewer fields gets the
+    new ones; one that has more keeps them.
 
     Raises StoreError for a folder that is not a store, a store of other input, one that another process writes, a
     full disk and a folder that cannot be written; InputError for documents that cannot be stored.
@@ -63,6 +69,7 @@ class StoreWriter:
         plan: Sequence[tuple[int, int]],
         digest: str,
         vector_dim: int | None = None,
+        fields: Mapping[str, str] = MappingProxyType({}),
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
@@ -72,7 +79,13 @@ class StoreWriter:
         self._docs, self._concepts, self._overwrite = docs, concepts, overwrite
         self._latents = concepts["latent"].to_numpy()
         self._manifest = Manifest(
-            digest, source, docs.height, concepts.height, tuple((a, b) for a, b in plan), vector_dim=vector_dim
+            digest,
+            source,
+            docs.height,
+            concepts.height,
+            tuple((a, b) for a, b in plan),
+            vector_dim=vector_dim,
+            fields={name: fields[name] for name in sorted(fields) if field_path(self.path, name)},
         )
         self._held = ExitStack()
 
@@ -117,9 +130,12 @@ class StoreWriter:
         self._add(shard_name(number), encode_shard(start, shard), **shard.counts)
 
     def finish(self) -> None:
-        """Mark the store complete and build its derived arrays. Raises ValueError if a shard is missing."""
+        """Mark the store complete and build its derived arrays. Raises ValueError if a shard or a field is missing."""
         if self.missing:
             raise ValueError(f"{len(self.missing)} shards are missing, the first is {self.missing[0]}")
+        for name in () if self._manifest.complete else self._manifest.fields:
+            if problem := not_the_field(self.path, self._manifest, name):
+                raise ValueError(problem)
         with self._explained():
             if not self._manifest.complete:
                 self._manifest = write_manifest(self.path, replace(self._manifest, complete=True))
@@ -132,11 +148,18 @@ class StoreWriter:
             return None
         found = read_manifest(self.path)
         whole = found.complete and found.digest == self._manifest.digest and not lost_parts(self.path, found)
-        return found if whole and derived.load(self.path, found) else None
+        has = self._manifest.fields.items() <= found.fields.items()
+        return found if whole and has and derived.load(self.path, found) else None
 
     def _prepare(self) -> None:
         """Bring the folder to a state in which only shards are missing."""
-        self._manifest = self._resumed() or write_manifest(self.path, self._manifest)
+        if found := self._resumed():
+            fields = {**found.fields, **self._manifest.fields}
+            more = fields != found.fields
+            self._manifest = write_manifest(self.path, replace(found, fields=fields, complete=False)) if more else found
+        else:
+            self._manifest = write_manifest(self.path, self._manifest)
+            remove(self.path / FIELDS)
         if lost := lost_parts(self.path, self._manifest):
             self._manifest = write_manifest(self.path, self._manifest.without(lost))
         _remove_leftovers(self.path, self._manifest)
@@ -158,15 +181,19 @@ class StoreWriter:
         differences = _differences(found, self._manifest)
         if self._overwrite:
             return None if differences or found.complete else found
-        if found.complete and found.digest == self._manifest.digest and not lost_parts(self.path, found):
-            return found
-        if differences:
+        if differences and not self._extends(found):
             state = "a complete" if found.complete else f"an unfinished ({found.progress})"
             raise StoreError(
                 f"{self.path} is {state} store of other input ({'; '.join(differences)}): "
                 "choose another name, or replace it with --overwrite (overwrite=True)"
             )
         return found
+
+    def _extends(self, found: Manifest) -> bool:
+        """Whether a store is whole as it is, or but for further fields."""
+        wanted = self._manifest
+        same = found.complete and found.digest == wanted.digest and not lost_parts(self.path, found)
+        return same and all(found.fields.get(name, digest) == digest for name, digest in wanted.fields.items())
 
     def _add(self, name: str, data: bytes, **counts: int) -> None:
         with self._explained():
@@ -186,7 +213,7 @@ class StoreWriter:
 
 
 def write_store(path: str | Path, m: ConceptMatrix, *, overwrite: bool = False) -> None:
-    """Save a matrix, such as a filtered one, as a new store; `open_store` gives it back.
+    """Save a matrix, such as a filtered one, as a new store, with all of its fields; `open_store` gives it back.
 
     The columns `n_units`, `n_tokens` and `error` of `docs` come last in what is opened. Raises InputError for a
     matrix of means or without evidence, StoreError as `StoreWriter` does.
@@ -195,21 +222,39 @@ def write_store(path: str | Path, m: ConceptMatrix, *, overwrite: bool = False) 
         raise InputError("a store keeps maxima with their units: save the matrix that the means were taken from")
     if absent := [name for name in ("n_tokens", "error") if name not in m.docs.columns]:
         raise InputError(f"the column '{absent[0]}' of the documents is missing; {choices(absent[0], m.docs.columns)}")
-    docs = m.docs.drop(derived.SHARD_COLUMNS, strict=False)
-    with StoreWriter(
+    beside = {name: _narrow(m.field(name)) for name in m.fields[1:]}
+    digests = {name: _content_digest(other) for name, other in beside.items()}
+    with _writer(Path(path), m, fields=digests, overwrite=overwrite) as writer:
+        _write_rows(writer, m)
+        for name, other in beside.items():
+            with _writer(field_path(Path(path), name), other) as further:
+                _write_rows(further, other)
+                further.finish()
+        writer.finish()
+
+
+def _narrow(m: ConceptMatrix) -> ConceptMatrix:
+    """A field as it is kept beside another, which has the columns of the documents."""
+    return replace(m, docs=m.docs.select("doc_id", "text", *derived.SHARD_COLUMNS))
+
+
+def _writer(path: Path, m: ConceptMatrix, **options: Any) -> StoreWriter:
+    return StoreWriter(
         path,
-        docs=docs,
+        docs=m.docs.drop(derived.SHARD_COLUMNS, strict=False),
         concepts=m.concepts,
         source=m.source,
         plan=shard_plan(m.n_docs, DOCS_PER_SHARD),
         digest=_content_digest(m),
         vector_dim=None if m.vectors is None else m.vectors.shape[1],
-        overwrite=overwrite,
-    ) as writer:
-        for number in writer.missing:
-            start = number * DOCS_PER_SHARD
-            writer.write_shard(number, _rows(m, np.arange(start, min(start + DOCS_PER_SHARD, m.n_docs))))
-        writer.finish()
+        **options,
+    )
+
+
+def _write_rows(writer: StoreWriter, m: ConceptMatrix) -> None:
+    for number in writer.missing:
+        start = number * DOCS_PER_SHARD
+        writer.write_shard(number, _rows(m, np.arange(start, min(start + DOCS_PER_SHARD, m.n_docs))))
 
 
 def shard_plan(n_docs: int, docs_per_shard: int) -> list[tuple[int, int]]:
@@ -276,6 +321,10 @@ def _differences(found: Manifest, wanted: Manifest) -> list[str]:
     different = [f"{name}: {there!r} there, {here!r} now" for name, there, here in pairs if there != here]
     if found.plan != wanted.plan and found.n_docs == wanted.n_docs:
         different.append(f"shards: {len(found.plan)} there, {len(wanted.plan)} now, or cut elsewhere")
+    if not found.complete and (more := sorted(set(found.fields) - set(wanted.fields))):
+        different.append(f"fields beside it: {', '.join(more)} there, not asked for now")
+    if other := [name for name, digest in wanted.fields.items() if found.fields.get(name, digest) != digest]:
+        different.append(f"field {other[0]}: the texts or the encoder's labels are not the same")
     if found.digest != wanted.digest and not different:
         different.append("the texts, their columns or the encoder's labels are not the same")
     return different
@@ -292,6 +341,7 @@ def _refuse_foreign(path: Path) -> None:
 
 def _remove_leftovers(path: Path, manifest: Manifest) -> None:
     """Remove what an interrupted or overwritten run left: nothing that the format does not name."""
+    remove_strangers(path, manifest)
     for file in [*path.iterdir(), *path.glob(f"{SHARDS}/*")]:
         name = file.relative_to(path).as_posix()
         shard = file.parent != path and file.suffix == ".parquet" and file.stem.isdecimal()
