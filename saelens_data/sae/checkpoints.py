@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from saelens_data.errors import EncoderError, choices
-from saelens_data.sae.model import SAE
+from saelens_data.sae.model import AS_IT_IS, SAE
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _ARCHITECTURES: Mapping[str, Any] = {"standard": "relu", "jumprelu": "jumprelu", "topk": "topk"}
@@ -25,6 +25,12 @@ def save_saelens(sae: SAE, folder: Path, *, dtype: torch.dtype = torch.float32, 
     """
     if sae.in_scale != 1.0 or not torch.equal(sae.in_center, sae.b_dec):
         raise EncoderError("SAELens's layout wants an unscaled input centred by the decoder bias: fold them in first")
+    if sae.activation not in _ARCHITECTURES.values() or sae.norm != AS_IT_IS or sae.out_scale is not None:
+        raise EncoderError(
+            f"an SAE with the activation {sae.activation} and its scales cannot be written: keep its own file"
+        )
+    if sae.W_dec is None:
+        raise EncoderError("the SAE was read without its decoder: read it with the decoder")
     d_in, d_sae = sae.W_enc.shape
     config = {
         "architecture": next(name for name, act in _ARCHITECTURES.items() if act == sae.activation),

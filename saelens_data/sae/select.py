@@ -1,0 +1,84 @@
+"""The largest few of many columns that come block by block, and the greedy pursuit of a vector by few atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+
+def top_k(
+    blocks: Iterable[tuple[int, torch.Tensor]], k: int, *, signed: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k largest of each row over all blocks, equal to one `topk` over all columns at once; `signed`: by size.
+
+    `blocks` yields (first column, h [n, width]) in ascending order. Returns values [n, <= k] and columns, ascending
+    in each row. Of equal values the lower column is taken, whatever the blocks. Holds one block and n x 2k numbers.
+    """
+    values = columns = torch.empty(0)
+    for start, h in blocks:
+        new_values, new_columns = _first_k(h, k, signed=signed)
+        new_columns = new_columns + start
+        if values.dim() == 1:
+            values, columns = new_values, new_columns
+            continue
+        # What was kept lies to the left of what is new, so the rule for equal values holds in the joined rows too.
+        values, at = _first_k(torch.cat([values, new_values], dim=1), k, signed=signed)
+        columns = torch.cat([columns, new_columns], dim=1).gather(1, at)
+    return values, columns
+
+
+def _first_k(h: torch.Tensor, k: int, *, signed: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and columns of the k largest of each row of h, in the order of the columns; the leftmost of equals."""
+    if h.shape[1] <= k:
+        return h, torch.arange(h.shape[1], device=h.device).expand_as(h)
+    size = h.abs() if signed else h
+    values, at = size.topk(k, dim=1, sorted=False)
+    cut = values.amin(dim=1, keepdim=True)
+    # torch leaves open which of equal values it takes; that only matters where there are more than there is room for.
+    crowded = ((size >= cut).sum(dim=1) > k).nonzero()[:, 0]
+    if len(crowded):
+        rows, bar = size[crowded], cut[crowded]
+        above, equal = rows > bar, rows == bar
+        room = k - above.sum(dim=1, keepdim=True)
+        at[crowded] = (above | (equal & (equal.cumsum(dim=1) <= room))).nonzero()[:, 1].view(-1, k)
+    at = at.sort(dim=1).values
+    return h.gather(1, at), at
+
+
+def pursue(
+    x: torch.Tensor,
+    nearest: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    atoms: torch.Tensor,
+    *,
+    steps: int,
+    stop_on_repeat: bool = False,
+    tolerance: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Matching pursuit (Mallat and Zhang 1993): take the atom nearest to what is left, subtract it, repeat.
+
+    x [n, d]; `nearest(left)` gives each row's (coefficient [n], atom [n]); atoms [n_atoms, d]. A row ends when its
+    coefficient is 0, after a step that took an atom of its own again if `stop_on_repeat`, or when what is left is
+    shorter than `tolerance`. Returns (row, atom, coefficient), each atom of a row once, in the order of both.
+    """
+    n = len(x)
+    left, going = x.clone(), torch.arange(n, device=x.device)
+    taken = torch.full((n, steps), -1, dtype=torch.int64, device=x.device)
+    coefficients = torch.zeros((n, steps), device=x.device)
+    for step in range(steps):
+        coefficient, atom = nearest(left[going])
+        moved = coefficient != 0
+        going, coefficient, atom = going[moved], coefficient[moved], atom[moved]
+        if not len(going):
+            break
+        repeats = (taken[going] == atom.unsqueeze(1)).any(dim=1)
+        left[going] -= coefficient.unsqueeze(1) * atoms[atom].to(left.dtype)
+        taken[going, step], coefficients[going, step] = atom, coefficient
+        if stop_on_repeat:
+            going = going[~repeats]
+        if tolerance > 0:
+            going = going[left[going].norm(dim=1) >= tolerance]
+    row, at = (taken >= 0).nonzero(as_tuple=True)
+    cell, place = torch.unique(row * len(atoms) + taken[row, at], return_inverse=True)
+    sums = torch.zeros(len(cell), device=x.device).index_add_(0, place, coefficients[row, at])
+    return cell // len(atoms), cell % len(atoms), sums
