@@ -24,7 +24,7 @@ from saelens_data.encoders import DEFAULT_ENCODER, load_encoder
 from saelens_data.readers.spans import SpanReader
 from saelens_data.store import StoreWriter
 
-ENCODERS = import_module("saelens_data.encoders")
+ENCODERS = import_module("saelens_data.encoders.encoder")
 ENCODE = import_module("saelens_data.encode")  # the module; the package has the function under this name
 ANSWERS = Path(__file__).parents[1] / "datasets" / "habits" / "answers_a.jsonl"
 
@@ -125,7 +125,7 @@ def test_vectors_do_not_depend_on_batches_order_or_scale(encoder, texts):
 
 def test_memory_does_not_follow_the_units_of_a_document(encoder, monkeypatch):
     held = []
-    monkeypatch.setattr("saelens_data.encoders._GATHER_UNITS", 8)
+    monkeypatch.setattr("saelens_data.encoders.encoder._GATHER_UNITS", 8)
     add = ENCODERS._Vectors.add
 
     def counted(self, units, x):

@@ -28,6 +28,8 @@ class Reading:
 class Reader(Protocol):
     """A model that reads. Vectors depend on the text alone, up to the rounding of `dtype`."""
 
+    #: What a unit is: "span" or "token".
+    unit: str
     #: Name that finds the model again.
     name: str
     #: SHA-256 of the weights.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from saelens_data.errors import EncoderError
 from saelens_data.matrix import Units
 from saelens_data.readers.base import Reading
+from saelens_data.readers.loading import choose_dtype, quietly, special_ids
 from saelens_data.readers.split import split_spans
 from saelens_data.readers.weights import find_weights, sha256_of
 
@@ -39,6 +39,8 @@ class SpanReader:
     left out of the mean of a layer. Raises EncoderError for a model, layer or dtype that cannot be had.
     """
 
+    unit = "span"
+
     def __init__(
         self,
         name: str,
@@ -57,13 +59,13 @@ class SpanReader:
         self.dtype = choose_dtype(dtype)
         self.sha256 = sha256_of(folder)
         self._batch_tokens = batch_tokens
-        with _without_progress_bars():
+        with quietly():
             self._model = SentenceTransformer(
                 str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": self.dtype}
             ).eval()
         self.transformer: Any = self._model[0].model
         self._tokenizer: Any = self._model.tokenizer
-        self._prefix, self._suffix = _special_ids(self._tokenizer)
+        self._prefix, self._suffix = special_ids(self._tokenizer)
         longest = min(max_tokens, int(self._model.max_seq_length or max_tokens))
         self.limits: dict[str, int] = {"max_tokens": longest}
         self._longest = longest - len(self._prefix) - len(self._suffix)
@@ -182,48 +184,9 @@ class SpanReader:
         return total / own.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def choose_dtype(name: str) -> torch.dtype:
-    """Return the dtype for "auto", "bfloat16" or "float32"; auto is bfloat16 where the CPU computes it natively."""
-    if name == "auto":
-        able = torch.cpu.get_capabilities()
-        native = any(able.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
-        return torch.bfloat16 if native else torch.float32
-    if name not in ("bfloat16", "float32"):
-        raise EncoderError(f"dtype '{name}' is not known: use auto, bfloat16 or float32")
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for weights that load in a moment; what was set before is set again."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars  # noqa: PLC0415
-    from transformers.utils import logging  # noqa: PLC0415
-
-    bars: Any = logging  # without types
-    if not bars.is_progress_bar_enabled():
-        yield
-        return
-    hub_has_none = are_progress_bars_disabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        bars.enable_progress_bar()  # those of the hub, too
-        if hub_has_none:
-            disable_progress_bars()
-
-
 def _layers(model: Any) -> torch.nn.ModuleList:
     wanted = model[0].model.config.num_hidden_layers
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == wanted:
             return module
     raise EncoderError("the reader's transformer layers cannot be found: use the part 'final' alone")
-
-
-def _special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The ids that the tokenizer puts before and after a text, read off one example."""
-    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    at = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
-    return whole[:at], whole[at + len(inner) :]

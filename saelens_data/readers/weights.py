@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,3 +57,24 @@ def sha256_of(folder: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def hash_of(folder: Path) -> str:
+    """What stands for a model folder's weights, hex: the SHA-256 of its safetensors file, or of the names and hashes
+    of several.
+
+    The hub's cache names a file by its hash, which spares reading it. Raises EncoderError if there are none.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) < 2:
+        return _known_hash(files[0]) if files else sha256_of(folder)
+    lines = "".join(f"{file.name} {_known_hash(file)}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _known_hash(file: Path) -> str:
+    name = file.resolve().name
+    if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", name):
+        return name
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,40 +1,29 @@
-"""Encoders: reader + SAE + pooling, found by name."""
+"""Encoders: reader + SAE + pooling from units to documents."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data.errors import EncoderError, choices
-from saelens_data.matrix import CONCEPT_SCHEMA, Source
+from saelens_data.corpus_fields import Conversation
+from saelens_data.errors import EncoderError
+from saelens_data.matrix import Source
 from saelens_data.store import Shard
 
 if TYPE_CHECKING:
     import torch
 
     from saelens_data.readers.base import Reader, Reading
+    from saelens_data.readers.chats import Rendered
+    from saelens_data.readers.tokens import TokenReader
     from saelens_data.sae.model import SAE
 
-#: The encoder that ships with the package.
-DEFAULT_ENCODER = "minilm-8k"
-ENCODER_FILE, CONCEPTS_FILE, EXAMPLES_FILE, METRICS_FILE = (
-    "encoder.json",
-    "concepts.parquet",
-    "examples.parquet",
-    "metrics.json",
-)
-CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"
-_ASSETS = Path(__file__).parent / "assets"
 #: Vectors gathered before the SAE sees them: few enough to stay in the cache, enough for one good product.
 _GATHER_UNITS = 512
 
@@ -73,9 +62,37 @@ class Encoder:
             versions={name: version(name) for name in libraries},
         )
 
+    @property
+    def in_context(self) -> bool:
+        """Whether a document of a conversation is read within it, and not by itself."""
+        return self.reader.unit == "token"
+
     def encode_texts(self, texts: Sequence[str | None]) -> Shard:
         """Pooled activations of documents; null counts as empty. Raises ValueError if one is not finite."""
-        reading = self.reader.split([text or "" for text in texts])
+        if self.in_context:
+            return self.encode_conversations([Conversation(text) for text in texts])
+        return self._encode_spans([text or "" for text in texts])
+
+    def encode_conversations(self, documents: Sequence[Conversation]) -> Shard:
+        """Pooled activations of documents: all turns of each are read, and those that are its text are pooled.
+
+        Raises ValueError if the encoder does not read `in_context`, if its reader's chat template refuses the roles
+        of a conversation, and if an activation is not finite.
+        """
+        if not self.in_context:
+            raise ValueError(f"encoder {self.name} reads texts by themselves, not within a conversation")
+        from saelens_data.encoders.pooling import Pooler  # noqa: PLC0415
+
+        reader: TokenReader = self.reader  # type: ignore[assignment]
+        reading = reader.split_rendered([_rendered(reader, document) for document in documents])
+        pooler = Pooler(self.sae, reading.units.ptr)
+        for numbers, x in reader.read(reading):
+            pooler.add(numbers, x)
+        units = reading.units
+        return Shard(**pooler.finish(), units=units, n_tokens=np.diff(units.ptr), errors=[None] * len(documents))
+
+    def _encode_spans(self, texts: Sequence[str]) -> Shard:
+        reading = self.reader.split(texts)
         rows, latents, values = [], [], []
         vectors = _Vectors(reading, self.reader.embedding) if self.reader.embedding else None
         for units, x in self._gathered(reading):
@@ -117,6 +134,14 @@ class Encoder:
                 units, vectors, waiting = [], [], 0
         if units:
             yield np.concatenate(units), torch.cat(vectors)
+
+
+def _rendered(reader: TokenReader, document: Conversation) -> Rendered:
+    from saelens_data.readers.chats import Rendered  # noqa: PLC0415
+
+    if not document.turns:
+        return Rendered.plain(document.text or "")
+    return reader.chats.render(document.turns, {place.turn: place.start for place in document.places})
 
 
 class _Vectors:
@@ -187,122 +212,3 @@ def pool(
         "means": (sums / np.diff(ptr)[doc_of]).astype(np.float32),
         "unit": (np.minimum.reduceat(at_maximum, first) - ptr[doc_of]).astype(np.int32),
     }
-
-
-def load_encoder(name: str | Path = DEFAULT_ENCODER, *, dtype: str = "auto") -> Encoder:
-    """Load an encoder by the name of a bundled one or the path of a folder that `train` wrote.
-
-    Raises EncoderError, listing what there is, for an unknown name or a folder that is not an encoder.
-    """
-    from saelens_data.readers.spans import Part, SpanReader  # noqa: PLC0415
-    from saelens_data.sae.checkpoints import load_saelens  # noqa: PLC0415
-
-    folder = find_encoder(name)
-    spec = read_spec(folder)
-    reader_spec = spec["reader"]
-    reader = SpanReader(
-        reader_spec["name"],
-        [Part(part["name"], part["scale"]) for part in reader_spec["parts"]],
-        dtype=dtype,
-        max_tokens=reader_spec["max_tokens"],
-    )
-    if reader.sha256 != reader_spec["sha256"]:
-        raise EncoderError(
-            f"encoder {spec['name']} was trained on other weights of {reader.name} (sha256 "
-            f"{reader_spec['sha256'][:12]}…, found {reader.sha256[:12]}…): install those, or train an encoder on these"
-        )
-    sae = load_saelens(folder).to(reader.dtype)
-    return Encoder(
-        spec["name"],
-        reader,
-        sae,
-        read_concepts(folder, sae.d_sae),
-        sha256_of_file(folder / WEIGHTS_FILE),
-        identity_of(folder),
-    )
-
-
-def decoder_directions(source: Source) -> np.ndarray | None:
-    """What each latent writes, [d_sae, d_in] float32 rows of length 1; None if the very encoder is not at hand."""
-    from safetensors import SafetensorError  # noqa: PLC0415
-
-    try:
-        return _directions(source.encoder, source.sae_sha256)
-    except (EncoderError, OSError, KeyError, SafetensorError):
-        return None
-
-
-@lru_cache(maxsize=2)
-def _directions(encoder: str, sae_sha256: str) -> np.ndarray:
-    from safetensors.numpy import load_file  # noqa: PLC0415
-
-    weights = find_encoder(encoder) / WEIGHTS_FILE
-    if sha256_of_file(weights) != sae_sha256:
-        raise EncoderError(f"encoder '{encoder}' has other weights by now: encode the documents again")
-    directions = load_file(weights)["W_dec"].astype(np.float32)
-    return np.asarray(directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12))
-
-
-def identity_of(folder: Path) -> str:
-    """A hash that changes with anything in an encoder's folder that changes what it gives: numbers or labels."""
-    files = (ENCODER_FILE, CONFIG_FILE, WEIGHTS_FILE, CONCEPTS_FILE)
-    return hashlib.sha256("".join(sha256_of_file(folder / name) for name in files).encode()).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file, hex; of nothing if there is no such file."""
-    digest = hashlib.sha256()
-    if path.is_file():
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def find_encoder(name: str | Path) -> Path:
-    """The folder of an encoder. Raises EncoderError for a name that is neither bundled nor a folder."""
-    for folder in (_ASSETS / str(name), Path(name)):
-        if (folder / ENCODER_FILE).is_file():
-            return folder
-    raise EncoderError(
-        f"no encoder '{name}': give a bundled name ({choices(str(name), bundled_encoders())}) or a folder that "
-        "`saelens-data train` wrote"
-    )
-
-
-def bundled_encoders() -> list[str]:
-    """Names of the encoders that ship with the package."""
-    return sorted(path.parent.name for path in _ASSETS.glob(f"*/{ENCODER_FILE}"))
-
-
-def read_spec(folder: Path) -> Mapping[str, Any]:
-    """Read `encoder.json`. Raises EncoderError if it is not one of ours."""
-    try:
-        spec = json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8"))
-        if spec["format"] != 1 or spec["reader"]["kind"] != "spans":
-            raise EncoderError(f"the encoder in {folder} was made by a newer version: upgrade saelens_data")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EncoderError(
-            f"{folder / ENCODER_FILE} is not an encoder's description ({error}): train it again"
-        ) from error
-    found: Mapping[str, Any] = spec
-    return found
-
-
-def read_concepts(folder: Path, d_sae: int) -> pl.DataFrame:
-    """The concept table of an encoder folder, or an unlabelled one."""
-    path = folder / CONCEPTS_FILE
-    if not path.is_file():
-        latents = pl.DataFrame({"latent": np.arange(d_sae, dtype=np.int32)})
-        return latents.with_columns(
-            pl.lit(None, dtype).alias(c) for c, dtype in CONCEPT_SCHEMA.items() if c != "latent"
-        )
-    try:
-        concepts = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise EncoderError(
-            f"{path} is damaged ({str(error).splitlines()[0]}): copy or train the encoder again"
-        ) from error
-    if concepts.height != d_sae:
-        raise EncoderError(f"{path} describes {concepts.height} concepts, the SAE has {d_sae}: the folder is damaged")
-    return concepts

@@ -1,0 +1,216 @@
+"""Token activations to documents, batch by batch, on the device that reads: what is kept follows the active cells.
+
+Memory beside the reader's and the SAE's weights, for a batch of T tokens of D documents, u = min(T, `block_units`) of
+the SAE, l = min(latents, 8192), d_in numbers a token and a active latents a token:
+
+    T d_in (2 b + 4)                 states in the reader's dtype of b bytes, and what the SAE makes of them
+    + u l (4 + 2 / 64)               one block of pre-activations and the maxima of its groups
+    + 24 T a l / latents             the block's active cells, for SAEs whose latents do not compare
+    + 24 T a                         all active cells, for the others
+    + 28 max(D l, CELLS)             maximum, sum, unit and mask of the documents in the batch
+
+and on the host 24 bytes for each activation of a document of the shard, which is what the store writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from saelens_data.sae.model import SAE
+
+#: Accumulators of documents x latents that are held at once where latents compare (topk), and so come all together.
+CELLS = 4_000_000
+#: Latents in a group: where the group's maximum is below all its bounds, its latents are not looked at.
+_GROUP = 64
+
+
+class Part(NamedTuple):
+    """Pooled cells of some documents, in order of the documents and then of the latents."""
+
+    #: Documents [n], ascending, and how many cells each has.
+    docs: np.ndarray
+    counts: np.ndarray
+    #: Of each cell.
+    latent: np.ndarray
+    maximum: np.ndarray
+    total: np.ndarray
+    unit: np.ndarray
+
+
+class _Cells(NamedTuple):
+    """Pooled cells on the device: number of the document in the batch, latent, maximum, its unit, and sum."""
+
+    doc: torch.Tensor
+    latent: torch.Tensor
+    maximum: torch.Tensor
+    unit: torch.Tensor
+    total: torch.Tensor
+
+
+class Pooler:
+    """Takes vectors of units in any order and gives the maxima of each document, their units, and the means.
+
+    `ptr` [n_docs + 1] delimits the units of each document. Results do not depend on how units come, up to the
+    rounding of a sum in float64.
+    """
+
+    def __init__(self, sae: SAE, ptr: np.ndarray) -> None:
+        self._sae, self._ptr = sae, ptr
+        self._parts: list[Part] = []
+        self._waiting: tuple[np.ndarray, list[np.ndarray]] | None = None
+
+    @torch.inference_mode()
+    def add(self, units: np.ndarray, x: torch.Tensor) -> None:
+        """Take in the vectors x [n, d_in] of the units of these numbers [n]. Raises ValueError if one is not finite."""
+        doc = np.searchsorted(self._ptr, units, side="right") - 1
+        docs, local = np.unique(doc, return_inverse=True)
+        own = units - self._ptr[doc]
+        place, unit = (torch.from_numpy(a.astype(np.int64)).to(x.device, non_blocking=True) for a in (local, own))
+        self._absorb()  # while the device is busy with x
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError("activations are not finite")
+        if self._sae.elementwise:
+            found = list(self._by_latents(x, place, unit, len(docs)))
+        else:
+            found = list(self._by_documents(x, place, unit, len(docs)))
+        self._waiting = docs, [torch.cat(part).cpu().numpy() for part in zip(*found, strict=True)]
+
+    def _by_latents(self, x: torch.Tensor, place: torch.Tensor, unit: torch.Tensor, n: int) -> Iterator[_Cells]:
+        """One block of latents after the other; all documents of the batch at once."""
+        sae = self._sae
+        z = sae.inputs(x)
+        for block in sae.latent_blocks():
+            width = block.stop - block.start
+            cells = [
+                (rows + at, latent, value)
+                for at in range(0, len(z), sae.block_units)
+                for rows, latent, value in [_above(sae.product(z[at : at + sae.block_units], block), sae.bound[block])]
+            ]
+            rows, latent, value = (torch.cat(part) for part in zip(*cells, strict=True))
+            value = value.float()
+            if sae.out_scale is not None:
+                value = value * sae.out_scale[block][latent]
+            pooled = _scatter(place[rows] * width + latent, value, unit[rows], n * width)
+            yield _cells(pooled, width, 0, block.start)
+
+    def _by_documents(self, x: torch.Tensor, place: torch.Tensor, unit: torch.Tensor, n: int) -> Iterator[_Cells]:
+        """All latents at once, for some documents of the batch after the other."""
+        active = self._sae.encode(x)
+        d_sae = self._sae.d_sae
+        doc, order = place[active.row].sort(stable=True)
+        latent, value, of_unit = active.latent[order], active.value[order], unit[active.row][order]
+        step = max(1, CELLS // d_sae)
+        bounds = torch.searchsorted(doc, torch.arange(0, n + step, step, device=doc.device)).tolist()
+        for number, (start, end) in enumerate(pairwise(bounds)):
+            first = number * step
+            index = (doc[start:end] - first) * d_sae + latent[start:end]
+            size = min(step, n - first) * d_sae
+            yield _cells(_scatter(index, value[start:end], of_unit[start:end], size), d_sae, first, 0)
+
+    def _absorb(self) -> None:
+        """Put the cells of the last batch in the order of its documents."""
+        if self._waiting is None:
+            return
+        docs, (doc, latent, maximum, unit, total) = self._waiting
+        # A stable sort of 16-bit numbers is a radix sort.
+        order = np.argsort(doc.astype(np.uint16 if len(docs) <= 1 << 16 else np.int64), kind="stable")
+        counts = np.bincount(doc, minlength=len(docs))
+        self._parts.append(Part(docs, counts, latent[order], maximum[order], total[order], unit[order]))
+        self._waiting = None
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """indptr [n_docs + 1], latents, maxima, means and unit, each [pooled nnz], as a Shard has them."""
+        self._absorb()
+        n_docs = len(self._ptr) - 1
+        runs = np.zeros(n_docs, np.int64)
+        for part in self._parts:
+            np.add.at(runs, part.docs, 1)
+        whole = _in_order(self._parts)
+        repeated = runs > 1
+        if repeated.any():
+            of_cell = np.repeat(repeated[whole.docs], whole.counts)
+            kept = ~repeated[whole.docs]
+            single = Part(whole.docs[kept], whole.counts[kept], *(a[~of_cell] for a in whole[2:]))
+            doc = np.repeat(whole.docs, whole.counts)[of_cell]
+            whole = _in_order([single, _merge(doc, *(a[of_cell] for a in whole[2:]))])
+        indptr = np.zeros(n_docs + 1, np.int64)
+        indptr[whole.docs + 1] = whole.counts
+        np.cumsum(indptr, out=indptr)
+        units = np.diff(self._ptr)[np.repeat(whole.docs, whole.counts)]
+        return {
+            "indptr": indptr,
+            "latents": whole.latent.astype(np.int32),
+            "maxima": whole.maximum.astype(np.float32),
+            "means": (whole.total / np.maximum(units, 1)).astype(np.float32),
+            "unit": whole.unit.astype(np.int32),
+        }
+
+
+def _above(h: torch.Tensor, bound: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Row, column and value of the cells of h [n, width] above `bound` [width].
+
+    Few are, so the maxima of groups of columns come first, which is one pass; cells are looked for where one is high.
+    """
+    n, width = h.shape
+    if width % _GROUP:
+        row, column = (h > bound).nonzero(as_tuple=True)
+        return row, column, h[row, column]
+    groups = h.view(n, -1, _GROUP)
+    lowest = bound.view(-1, _GROUP).amin(dim=1)
+    row, group = (groups.amax(dim=2) > lowest).nonzero(as_tuple=True)
+    near = groups[row, group]
+    at, column = (near > bound.view(-1, _GROUP)[group]).nonzero(as_tuple=True)
+    return row[at], group[at] * _GROUP + column, near[at, column]
+
+
+def _scatter(index: torch.Tensor, value: torch.Tensor, unit: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    """Cells of `size` that values > 0 fall into: their numbers, ascending, maxima, first unit of each, and sums."""
+    device = value.device
+    maximum = torch.zeros(size, device=device).scatter_reduce_(0, index, value, "amax")
+    cell = maximum.nonzero()[:, 0]
+    total = torch.zeros(size, dtype=torch.float64, device=device).index_add_(0, index, value.double())[cell]
+    at = value == maximum[index]
+    first = torch.full((size,), torch.iinfo(torch.int32).max, dtype=torch.int32, device=device)
+    first.scatter_reduce_(0, index[at], unit[at].int(), "amin")
+    return cell, maximum[cell], first[cell], total
+
+
+def _cells(pooled: tuple[torch.Tensor, ...], width: int, first_doc: int, first_latent: int) -> _Cells:
+    cell, maximum, unit, total = pooled
+    doc, latent = cell // width + first_doc, cell % width + first_latent
+    return _Cells(doc.int(), latent.int(), maximum, unit, total)
+
+
+def _in_order(parts: list[Part]) -> Part:
+    """The parts' documents in ascending order; one that is in several parts comes several times."""
+    if not parts:
+        none = np.empty(0, np.int64)
+        return Part(none, none, none, np.empty(0, np.float32), np.empty(0), none)
+    docs, counts, latent, maximum, total, unit = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(docs, kind="stable")
+    start = np.cumsum(counts) - counts
+    moved = counts[order]
+    begin = np.cumsum(moved) - moved
+    index = np.arange(int(counts.sum())) + np.repeat(start[order] - begin, moved)
+    return Part(docs[order], moved, latent[index], maximum[index], total[index], unit[index])
+
+
+def _merge(doc: np.ndarray, latent: np.ndarray, maximum: np.ndarray, total: np.ndarray, unit: np.ndarray) -> Part:
+    """One run of cells for each document of several."""
+    order = np.lexsort((unit, latent, doc))
+    doc, latent, maximum, total, unit = (a[order] for a in (doc, latent, maximum, total, unit))
+    if not len(doc):
+        return Part(doc, doc.copy(), latent, maximum, total, unit)
+    first = np.flatnonzero((np.diff(doc, prepend=-1) != 0) | (np.diff(latent, prepend=-1) != 0))
+    highest = np.maximum.reduceat(maximum, first)
+    lengths = np.diff(np.append(first, len(doc)))
+    at_highest = np.where(maximum == np.repeat(highest, lengths), unit, np.iinfo(np.int32).max)
+    docs, counts = np.unique(doc[first], return_counts=True)
+    return Part(
+        docs, counts, latent[first], highest, np.add.reduceat(total, first), np.minimum.reduceat(at_highest, first)
+    )

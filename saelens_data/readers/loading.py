@@ -1,0 +1,62 @@
+"""What all readers need of transformers: a dtype, special tokens, quiet loading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from saelens_data.errors import EncoderError
+
+
+def choose_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
+    """Return the dtype for "auto", "bfloat16" or "float32"; auto is bfloat16 where `device` computes it natively."""
+    if name == "auto":
+        return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+    if name not in ("bfloat16", "float32"):
+        raise EncoderError(f"dtype '{name}' is not known: use auto, bfloat16 or float32")
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _has_bfloat16(device: torch.device | None) -> bool:
+    if device is not None and device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device is not None and device.type != "cpu":
+        return False
+    able = torch.cpu.get_capabilities()
+    return any(able.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep transformers from drawing a bar for weights that load in a moment, and from listing those left out.
+
+    What was set before is set again.
+    """
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+
+    said: Any = logging  # without types
+    verbosity, bars = said.get_verbosity(), said.is_progress_bar_enabled()
+    hub_has_none = are_progress_bars_disabled()
+    said.set_verbosity_error()
+    if bars:
+        said.disable_progress_bar()
+    try:
+        yield
+    finally:
+        said.set_verbosity(verbosity)
+        if bars:
+            said.enable_progress_bar()  # those of the hub, too
+            if hub_has_none:
+                disable_progress_bars()
+
+
+def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer puts before and after a text, read off one example."""
+    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    at = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
+    return whole[:at], whole[at + len(inner) :]
