@@ -8,6 +8,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saelens_data.cluster import ClusterResult as ClusterResult
+    from saelens_data.cluster import cluster as cluster
     from saelens_data.concepts import find_concepts as find_concepts
     from saelens_data.corpus import Corpus as Corpus
     from saelens_data.corpus import read_corpus as read_corpus
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 #: Public name -> where it lives. Each is imported when it is first asked for, so that `import saelens_data` is quick.
 _PUBLIC = {
+    "ClusterResult": "cluster:ClusterResult",
     "ConceptMatrix": "matrix:ConceptMatrix",
     "Corpus": "corpus:Corpus",
     "DiffResult": "diff:DiffResult",
@@ -48,6 +51,7 @@ _PUBLIC = {
     "Source": "matrix:Source",
     "aa_check": "diff.aa_check:aa_check",
     "aa_check_many": "diff.many_check:aa_check_many",
+    "cluster": "cluster:cluster",
     "diff": "diff:diff",
     "diff_many": "diff.many:diff_many",
     "encode": "encode:encode",

@@ -24,6 +24,7 @@ LAYERS = [
     {"results", "wording", "query"},
     {"evidence", "training", "concepts", "lexical", "dense_index", "ranking", "by_example", "hits", "retrieve"},
     {"diff"},
+    {"cluster"},
     {"report"},
     {"cli"},
 ]

@@ -1,0 +1,155 @@
+"""`saelens-data cluster`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from saelens_data.cli.options import (
+    SUFFIXES,
+    check_output,
+    check_target,
+    corpus_options,
+    emit,
+    encoder_options,
+    open_or_encode,
+    output_options,
+    plain,
+    say,
+    stack,
+)
+from saelens_data.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from saelens_data.cluster import ClusterResult
+
+#: Concepts of a cluster that the table shows.
+_SHOWN = 4
+
+
+class _Clusters(click.ParamType):
+    """A number of clusters, or "auto"."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | Literal["auto"]:
+        if value == "auto" or isinstance(value, int):
+            return value  # type: ignore[no-any-return]
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"'{value}' is neither a number of clusters nor 'auto'", param, ctx)
+
+
+_AXIS = stack(
+    click.option("--by", multiple=True, metavar="PHRASE", help="What to group by, in words; may be repeated."),
+    click.option("--concepts", metavar="QUERY", help="Group by these concepts: a query, as `retrieve` takes it."),
+    click.option("--without", multiple=True, metavar="PHRASE", help="What is to be left out; may be repeated."),
+    click.option(
+        "--latents",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Group by the concepts of this table: a column latent, and weight if they count differently.",
+    ),
+    click.option("--show-axis", is_flag=True, help="Show the concepts that were chosen and why, and group nothing."),
+)
+_METHOD = stack(
+    click.option("-k", "k", type=_Clusters(), help="Number of clusters; auto: by stability."),
+    click.option(
+        "--method",
+        type=click.Choice(["kmeans", "hdbscan", "spectral"]),
+        default="kmeans",
+        show_default=True,
+        help="spectral: the paper's, by shared concepts, for small sets; hdbscan: dense places, as many as there are.",
+    ),
+    click.option("--least", type=click.IntRange(min=2), help="With hdbscan: documents that a cluster has at least."),
+    click.option("--pooling", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Spans to document."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Draws starts and samples."),
+)
+_SAID = stack(
+    click.option("--truth", metavar="COL", help="How far do the clusters agree with this column?"),
+    click.option("--leakage", metavar="COL", help="How far do they give away this column, which they should not?"),
+)
+_file = click.Path(dir_okay=False, path_type=Path)
+_WRITTEN = stack(
+    click.option("--assignments", type=_file, metavar="FILE", help="Write doc_id, cluster and membership here."),
+    click.option("--save", type=_file, metavar="FILE", help="Keep the clusters in FILE.safetensors, for `--assign`."),
+)
+
+
+@click.command("cluster")
+@click.argument("store")
+@_AXIS
+@_METHOD
+@_SAID
+@_WRITTEN
+@corpus_options
+@encoder_options
+@output_options
+def cluster_command(
+    store: str,
+    assignments: Path | None,
+    save: Path | None,
+    show_axis: bool,
+    latents: Path | None,
+    format_: str,
+    output: Path | None,
+    rows: int | None,
+    **options: Any,
+) -> None:
+    """Group the documents by all concepts, or by those of an axis that you choose.
+
+    \b
+    saelens-data cluster answers.jsonl -k 8
+    saelens-data cluster answers.jsonl --by "tone of voice" --without "topic" -k auto
+    saelens-data cluster answers.jsonl --by "writing style" --show-axis -o axis.csv
+    saelens-data cluster answers.jsonl --latents axis.csv -k 4 --truth style --leakage topic
+    """
+    output = check_output(format_, output)
+    if assignments is not None:
+        check_target(assignments, SUFFIXES)
+    reading = {name: options.pop(name) for name in ("text", "id_", "limit", "encoder", "dtype")}
+    reading["id"] = reading.pop("id_")
+    (m,) = open_or_encode(store, **reading)
+    from saelens_data.cluster import cluster
+
+    axis = {name: options.pop(name) for name in ("by", "concepts", "without")}
+    result = cluster(m, **axis, **options)
+    emit(result, format_, output, rows, view=_view, right=("share", "stability"))
+    _say(result)
+    if assignments is not None:
+        from saelens_data.results import Result
+
+        Result(result.assignments, result.parameters, kind="assignments").save(assignments)
+        say(f"wrote {assignments}")
+
+
+def _view(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows for a reader: what a cluster is called, how large and how stable it is, and what sets it apart."""
+    import polars as pl
+
+    from saelens_data.wording import share
+
+    lines = [
+        {
+            "cluster": row["cluster"],
+            "name": plain(row["name"]),
+            "documents": row["size"],
+            "share": share(row["share"]),
+            "stability": f"{row['stability']:.2f}",
+            "set apart by": plain("; ".join((row["concepts"] or [])[:_SHOWN]) if row["apart"] else ""),
+        }
+        for row in frame.iter_rows(named=True)
+    ]
+    return pl.DataFrame(lines)
+
+
+def _say(result: ClusterResult) -> None:
+    """What is known of the whole, after the table."""
+    say(result.summary())
+    for line in (*result.quality_in_words(), *result.notes):
+        say(line)
