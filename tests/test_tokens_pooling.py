@@ -8,10 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saelens_data.encoders import pooling
-from saelens_data.encoders.pooling import Pooler, _above
-from saelens_data.sae import model
+from saelens_data.sae import model, pooling
 from saelens_data.sae.model import SAE
+from saelens_data.sae.pooling import Pooler, _above
 
 D_IN = 6
 

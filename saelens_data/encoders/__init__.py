@@ -1,6 +1,6 @@
 """Encoders: reader + SAE + pooling, found by name."""
 
-from saelens_data.encoders.address import Address
+from saelens_data.encoders.address import Address, Parts
 from saelens_data.encoders.encoder import Encoder, pool
 from saelens_data.encoders.folders import (
     CONCEPTS_FILE,
@@ -30,6 +30,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "Address",
     "Encoder",
+    "Parts",
     "bundled_encoders",
     "check_encoder",
     "decoder_directions",

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from saelens_data.errors import EncoderError
 
 #: Stands before RELEASE:SAE_ID of an SAE that SAELens's catalogue names; any other SAE is a path.
 RELEASE = "release:"
+
+
+class Parts(TypedDict, total=False):
+    """A reader and an SAE, given one by one; see `Address.of`."""
+
+    #: Name or folder of the model that reads; left out, the one that the SAE's file names.
+    reader: str | Path | None
+    #: Layer whose states the SAE reads, counted from 0.
+    layer: int | None
+    #: resid_post if nothing is said, resid_pre, mlp_out, attn_out, attn_z; or with its layer: "layer.19.mlp_out".
+    hook: str | None
+    #: Path of the SAE.
+    sae: str | Path | None
+    #: Name of its release, and its name there, in SAELens's catalogue, instead of a path.
+    release: str | None
+    sae_id: str | None
 
 
 @dataclass(frozen=True)

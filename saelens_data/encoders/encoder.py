@@ -81,7 +81,7 @@ class Encoder:
         """
         if not self.in_context:
             raise ValueError(f"encoder {self.name} reads texts by themselves, not within a conversation")
-        from saelens_data.encoders.pooling import Pooler  # noqa: PLC0415
+        from saelens_data.sae.pooling import Pooler  # noqa: PLC0415
 
         reader: TokenReader = self.reader  # type: ignore[assignment]
         reading = reader.split_rendered([_rendered(reader, document) for document in documents])
