@@ -67,7 +67,9 @@ _METHOD = stack(
         help="spectral: the paper's, by shared concepts, for small sets; hdbscan: dense places, as many as there are.",
     ),
     click.option("--least", type=click.IntRange(min=2), help="With hdbscan: documents that a cluster has at least."),
-    click.option("--pooling", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Spans to document."),
+    click.option(
+        "--pooling", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Spans to document."
+    ),
     click.option("--seed", type=int, default=0, show_default=True, help="Draws starts and samples."),
 )
 _SAID = stack(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from saelens_data.cluster.coordinates import FOR_EACH, unit
 from saelens_data.cluster.methods import nearest
 from saelens_data.errors import InputError
 
@@ -37,24 +38,26 @@ class Auto:
     curve: pl.DataFrame
 
 
-def choose_k(Z: np.ndarray, *, seed: int = 0) -> Auto:
-    """Try numbers of clusters on coordinates [documents, r] float32. Raises InputError for fewer than 20 documents."""
-    tried = [k for k in TRIED if k * _EACH <= len(Z)]
+def choose_k(P: np.ndarray, *, seed: int = 0) -> Auto:
+    """Try numbers of clusters k on the first components [documents, r] of `coordinates`, as many as k is given.
+
+    Raises InputError for fewer than 20 documents.
+    """
+    tried = [k for k in TRIED if k * _EACH <= len(P)]
     if not tried:
-        raise InputError(f"{len(Z)} documents are too few to choose a number of clusters: give one with -k")
+        raise InputError(f"{len(P)} documents are too few to choose a number of clusters: give one with -k")
     rng = np.random.default_rng(seed)
-    if len(Z) > _MOST:
-        Z = Z[np.sort(rng.choice(len(Z), _MOST, replace=False))]
-    values, vectors = np.linalg.eigh(np.cov(Z.T, dtype=np.float64).reshape(Z.shape[1], Z.shape[1]))
-    root, mean = vectors * np.sqrt(np.maximum(values, 0)), Z.mean(axis=0)
+    if len(P) > _MOST:
+        P = P[np.sort(rng.choice(len(P), _MOST, replace=False))]
+    values, vectors = np.linalg.eigh(np.cov(P.T, dtype=np.float64).reshape(P.shape[1], P.shape[1]))
+    root, mean = vectors * np.sqrt(np.maximum(values, 0)), P.mean(axis=0)
     found = np.empty((2, len(tried), PAIRS))
     for pair in range(PAIRS):
-        cloud = mean + rng.normal(size=Z.shape) @ root.T
-        cloud = (cloud / np.maximum(np.linalg.norm(cloud, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-        order = rng.permutation(len(Z))
-        for which, points in enumerate((Z, cloud)):
+        cloud = (mean + rng.normal(size=P.shape) @ root.T).astype(np.float32)
+        order = rng.permutation(len(P))
+        for which, points in enumerate((P, cloud)):
             for at, k in enumerate(tried):
-                found[which, at, pair] = agree(points, order, k, seed + pair)
+                found[which, at, pair] = agree(unit(points[:, : FOR_EACH * k]), order, k, seed + pair)
     return _chosen(tried, found)
 
 

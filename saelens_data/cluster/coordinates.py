@@ -5,15 +5,18 @@ Every way here is affine in a document's activations, so that it is a small tabl
     z = unit(sum_j x_j basis_j - offset)
 
 `reconstruction`: basis_j = weight_j decoder direction_j, what the chosen concepts make of the reader's space, turned to
-its first principal components. `svd`: the components of the concepts themselves, each scaled to variance weight_j²,
-centred without ever being dense. `graph`: the singular vectors of the document-concept graph, degrees divided out
-(Dhillon 2001, Co-clustering documents and words using bipartite spectral graph partitioning). Which is the default, and
-why, is measured in `docs/cluster.md`. All are linear in the non-zeros.
+its principal components. `svd`: the components of the concepts themselves, each scaled to variance weight_j^2, centred
+without ever being dense. `graph`: the singular vectors of the document-concept graph, degrees divided out (Dhillon
+2001, Co-clustering documents and words using bipartite spectral graph partitioning). A component counts by the root of
+its standard deviation: large ones would else decide alone, and scaled to equal variance the last would be noise. Twice
+as many components as clusters are kept. Which is the default, and why, is measured in `docs/cluster.md`. All are linear
+in the non-zeros.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,8 +31,12 @@ from saelens_data.matrix import ConceptMatrix, canonical_csr
 Space = Literal["reconstruction", "svd", "graph"]
 SPACES: tuple[str, ...] = get_args(Space)
 Pooling = Literal["mean", "max"]
-#: Principal components kept.
-DIMENSIONS = 50
+#: Components kept for each cluster; and where the number of clusters is not known.
+FOR_EACH, DIMENSIONS = 2, 20
+#: How much the reader's other states count in a reconstruction beside its embedding.
+BESIDE = 0.6
+#: Power of its standard deviation that a component is divided by.
+_EVEN = 0.5
 #: Documents whose reconstructions are held at a time.
 _BLOCK = 16_384
 #: Below this a document's vector has no direction.
@@ -50,7 +57,19 @@ class Transform:
 
         A document in which none of the latents is active has no row. Raises InputError where the matrix lacks latents.
         """
-        return _unit_rows(self._raw(chosen(m, self._columns(m), self.pooling)))
+        P, rows = self.raw(chosen(m, self._columns(m), self.pooling))
+        return unit(P), rows
+
+    def raw(self, X: csr_array) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates before they are brought to length 1, and their rows, of activations [documents, n]."""
+        rows = np.flatnonzero(np.diff(X.indptr))
+        P = np.asarray(X[rows] @ self.basis - self.offset, dtype=np.float32)
+        has = np.linalg.norm(P, axis=1) > _TINY
+        return P[has], rows[has]
+
+    def first(self, dimensions: int) -> Transform:
+        """The same in its first dimensions."""
+        return replace(self, basis=self.basis[:, :dimensions], offset=self.offset[:dimensions])
 
     def _columns(self, m: ConceptMatrix) -> np.ndarray:
         there = m.concepts["latent"].to_numpy()
@@ -65,20 +84,16 @@ class Transform:
             )
         return columns
 
-    def _raw(self, X: csr_array) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.flatnonzero(np.diff(X.indptr))
-        return np.asarray(X[rows] @ self.basis - self.offset, dtype=np.float32), rows
-
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
     """The assigned documents of a matrix in few dimensions.
 
-    `Z` [assigned, r] float32, rows of length 1; `rows` [assigned] int64 their rows in the matrix, ascending: documents
-    in which at least one chosen concept is active.
+    `P` [assigned, r] float32, components with the largest first; `rows` [assigned] int64, the rows of these documents
+    in the matrix, ascending: those in which at least one chosen concept is active.
     """
 
-    Z: np.ndarray
+    P: np.ndarray
     rows: np.ndarray
     transform: Transform
     space: str
@@ -87,6 +102,19 @@ class Coordinates:
     def n(self) -> int:
         """Number of documents that can be grouped."""
         return len(self.rows)
+
+    @cached_property
+    def Z(self) -> np.ndarray:
+        """The same, each document of length 1."""
+        return unit(self.P)
+
+    def first(self, dimensions: int) -> Coordinates:
+        """The same documents by their first components."""
+        return Coordinates(self.P[:, :dimensions], self.rows, self.transform.first(dimensions), self.space)
+
+    def take(self, part: np.ndarray) -> Coordinates:
+        """Some of the documents, by their positions."""
+        return Coordinates(self.P[part], self.rows[part], self.transform, self.space)
 
 
 def coordinates(
@@ -120,7 +148,7 @@ def coordinates(
     used = X[np.flatnonzero(np.diff(X.indptr))]
     if space == "reconstruction":
         assert W is not None
-        basis, offset = _reconstruction(used, _without(W, axis.removed) * axis.weights[:, None], dimensions)
+        basis, offset = _reconstruction(used, _counted(m, axis, W), dimensions)
     else:
         make = _svd if space == "svd" else _graph
         basis, offset = make(used, axis.weights.astype(np.float64), dimensions, seed)
@@ -128,9 +156,14 @@ def coordinates(
             assert W is not None
             basis, offset = _residual(used, basis, offset, W @ axis.removed.T)
     latents = m.concepts["latent"].to_numpy()[axis.columns].astype(np.int32)
-    transform = Transform(latents, basis.astype(np.float32), offset.astype(np.float32), pooling)
-    Z, rows = _unit_rows(transform._raw(X))  # noqa: SLF001
-    return Coordinates(Z, rows, transform, space)
+    even = 1.0 if space == "graph" else _deviation(used, basis, offset) ** -_EVEN
+    transform = Transform(latents, (basis * even).astype(np.float32), (offset * even).astype(np.float32), pooling)
+    return Coordinates(*transform.raw(X), transform, space)
+
+
+def unit(P: np.ndarray) -> np.ndarray:
+    """Rows brought to length 1; a row of zeros stays."""
+    return np.asarray(P / np.maximum(np.linalg.norm(P, axis=1, keepdims=True), 1e-12))
 
 
 def chosen(m: ConceptMatrix, columns: np.ndarray, pooling: Pooling) -> csr_array:
@@ -157,14 +190,34 @@ def directions_of(m: ConceptMatrix, axis: Axis) -> np.ndarray | None:
     return np.asarray(W[latents] if axis.removed is None else W[latents][:, : axis.removed.shape[1]])
 
 
-def _without(W: np.ndarray, removed: np.ndarray | None) -> np.ndarray:
-    return W if removed is None else W - (W @ removed.T) @ removed
+def _counted(m: ConceptMatrix, axis: Axis, W: np.ndarray) -> np.ndarray:
+    """Directions [chosen, dim] without what is removed, each times its weight, and the reader's parts by theirs."""
+    if axis.removed is not None:
+        W = W - (W @ axis.removed.T) @ axis.removed
+    return np.asarray(W * _parts(m)[: W.shape[1]] * axis.weights[:, None], dtype=np.float32)
+
+
+def _parts(m: ConceptMatrix) -> np.ndarray:
+    """What each number of the reader's space counts, [dim]: its states beside the embedding less than that."""
+    dim, parts = decoder_directions(m.source).shape[1], m.source.hook.split("+")
+    if "final" not in parts or len(parts) == 1 or dim % len(parts):
+        return np.ones(dim, dtype=np.float32)
+    return np.repeat([1.0 if part == "final" else BESIDE for part in parts], dim // len(parts)).astype(np.float32)
+
+
+def _deviation(X: csr_array, basis: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Standard deviation of each component over the documents, never 0."""
+    n, total, squares = X.shape[0], 0.0, 0.0
+    for at in range(0, n, _BLOCK):
+        part = X[at : at + _BLOCK] @ basis - offset
+        total, squares = total + part.sum(axis=0), squares + (part**2).sum(axis=0)
+    found = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0))
+    return np.asarray(np.where(found > 0, found, 1.0))
 
 
 def _reconstruction(X: csr_array, W: np.ndarray, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
     """Basis and offset: the documents' sums of `W`, centred, along their first principal components."""
     n, dim = X.shape[0], W.shape[1]
-    W = W.astype(np.float32)
     mean = np.asarray(X.sum(axis=0)).ravel() / n @ W
     spread = np.zeros((dim, dim))
     for at in range(0, n, _BLOCK):
@@ -240,10 +293,3 @@ def _residual(
     mean = scores.mean(axis=0)
     slope = np.linalg.lstsq(scores - mean, placed - placed.mean(axis=0), rcond=None)[0]
     return basis - along @ slope, offset - mean @ slope
-
-
-def _unit_rows(found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    Z, rows = found
-    length = np.linalg.norm(Z, axis=1)
-    has = length > _TINY
-    return Z[has] / length[has, None], rows[has]

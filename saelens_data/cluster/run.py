@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from saelens_data.cluster.auto import Auto, choose_k
+from saelens_data.cluster.auto import TRIED, Auto, choose_k
 from saelens_data.cluster.axis import Axis, all_concepts
-from saelens_data.cluster.coordinates import Coordinates, Pooling, Space, chosen, coordinates
+from saelens_data.cluster.coordinates import DIMENSIONS, FOR_EACH, Coordinates, Pooling, Space, chosen, coordinates
 from saelens_data.cluster.examples import example_documents
 from saelens_data.cluster.hierarchy import merge_tree
 from saelens_data.cluster.methods import METHODS, Clusters, Method, hdbscan, kmeans, spectral
@@ -67,8 +67,9 @@ def cluster(
     by, without = _phrases(by), _phrases(without)
     m, notes = _usable(m)
     axis = _axis(m, by, concepts, without, latents)
-    placed = coordinates(m, axis, space=space, pooling=pooling, seed=seed)
-    auto = choose_k(placed.Z, seed=seed) if k == "auto" else None
+    most = DIMENSIONS if k is None else FOR_EACH * (max(TRIED) if k == "auto" else k)
+    placed = coordinates(m, axis, space=space, pooling=pooling, dimensions=most, seed=seed)
+    auto = choose_k(placed.P, seed=seed) if k == "auto" else None
     if auto and auto.k is None:
         best = auto.curve.sort("excess", descending=True).row(0, named=True)
         raise InputError(
@@ -76,7 +77,8 @@ def cluster(
             f"without clusters (at best {best['k']}, agreement of two halves {best['stability']:.2f} against "
             f"{best['null']:.2f}); choose other concepts, or give a number with -k to cut them up all the same"
         )
-    options = replace(options, k=auto.k if auto else k)
+    if auto:
+        options, placed = replace(options, k=auto.k), placed.first(FOR_EACH * (auto.k or 0))
     found = group(m, axis, placed, options)
     whole = np.full(m.n_docs, -1, dtype=np.int64)
     whole[placed.rows] = found.labels
@@ -106,7 +108,9 @@ def _regroup(m: ConceptMatrix, axis: Axis, k: int, options: Options) -> Regroup:
         labels = np.full(m.n_docs, -1, dtype=np.int64)
         part = replace(axis, columns=axis.columns[kept], weights=axis.weights[kept])
         try:
-            placed = coordinates(m, part, space=options.space, pooling=options.pooling, seed=options.seed)
+            placed = coordinates(
+                m, part, space=options.space, pooling=options.pooling, dimensions=FOR_EACH * k, seed=options.seed
+            )
             labels[placed.rows] = kmeans(placed.Z, k, seed=options.seed, starts=3).labels
         except InputError:  # too few concepts or documents are left: nothing can be tested so
             pass
@@ -130,7 +134,7 @@ def _again(m: ConceptMatrix, axis: Axis, placed: Coordinates, found: Clusters, o
     """The same method on some of the rows of `placed`."""
 
     def of(part: np.ndarray, seed: int) -> np.ndarray:
-        some = replace(placed, Z=placed.Z[part], rows=placed.rows[part])
+        some = placed.take(part)
         again = replace(options, k=found.k, seed=seed)
         try:
             if options.method == "kmeans":
