@@ -28,6 +28,7 @@ from saelens_data.readers.windows import cut
 BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16_384
 #: Longest window read at once, if the model reads that far, and the share of it that two windows have in common.
 MAX_TOKENS, OVERLAP = 2048, 1 / 4
+_LEAST = 16
 #: Largest relative difference by which states read in a row may differ from those read alone: rounding.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 #: A tokenizer that knows no limit says a number beyond this.
@@ -95,8 +96,8 @@ class TokenReader:
         longest = min(max_tokens, self._reads_up_to())
         overlap = int(longest * OVERLAP)
         self._longest = longest - len(self._prefix) - len(self._suffix)
-        if self._longest <= overlap:
-            raise EncoderError(f"max_tokens is {max_tokens}: {name} needs windows of 16 tokens at least")
+        if longest < _LEAST:
+            raise EncoderError(f"{name} reads {longest} tokens at once: windows of {_LEAST} tokens at least are needed")
         self.limits: dict[str, int] = {"max_tokens": longest, "overlap": overlap, "first_is_special": len(self._prefix)}
         self.embedding: slice | None = None
         budget = batch_tokens or (GPU_BATCH_TOKENS if self.device.type == "cuda" else BATCH_TOKENS)
@@ -104,7 +105,7 @@ class TokenReader:
         self._state: torch.Tensor | None = None
         layers = layers_of(self.transformer, self.config.num_hidden_layers)
         attach(layers, hook, self._keep)
-        self._native = self.config._attn_implementation  # noqa: SLF001 - transformers has no other name for it
+        self._native = self._native_attention()
         self.causal, self.d_in, self.how = self._probe(how)
         self._compiled = compiled
         if compiled:
@@ -272,6 +273,14 @@ class TokenReader:
         if how == "packed":
             raise EncoderError(f"{self.name} does not give the same states for texts in one row: leave `how` out")
         return causal, int(first.shape[1]), "padded"
+
+    def _native_attention(self) -> str:
+        """The attention that the model came with; set again if another reader has changed it."""
+        found: str = self.config._attn_implementation  # noqa: SLF001 - transformers has no other name for it
+        if found == packed.PACKED:
+            found = "eager" if getattr(self.config, "attn_logit_softcapping", None) else "sdpa"
+            self.transformer.set_attn_implementation(found)
+        return found
 
     def _some_ids(self, n: int) -> list[int]:
         ids = self._tokenizer("The quick brown fox jumps over the lazy dog.", add_special_tokens=False)["input_ids"]
