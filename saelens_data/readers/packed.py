@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -58,6 +58,8 @@ class _Current:
 
     layout: Layout | None = None
     uses: int = 0
+    #: Made once, before anything is compiled.
+    operator: Callable[..., torch.Tensor] | None = None
 
 
 def uses() -> int:
@@ -79,6 +81,7 @@ def register() -> None:
     """Make transformers know the attention, which needs no mask. Doing it again changes nothing."""
     from transformers import AttentionInterface  # noqa: PLC0415
 
+    _Current.operator = _Current.operator or _as_operator()
     AttentionInterface.register(PACKED, packed_attention)
 
 
@@ -102,63 +105,68 @@ def packed_attention(
     causal = bool(getattr(module, "is_causal", True) if causal is None else causal)
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
     window, softcap = int(kwargs.get("sliding_window") or 0), float(kwargs.get("softcap") or 0.0)
-    attend = _as_operator() if torch.compiler.is_compiling() else _attend
-    return attend(query, key, value, scale, causal, window, softcap), None
+    kind = _Kind(scale, causal, window, softcap)
+    if torch.compiler.is_compiling():
+        assert _Current.operator is not None
+        return _Current.operator(query, key, value, *kind), None
+    return _attend(query, key, value, kind), None
 
 
-def _attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scale: float,
-    causal: bool,  # noqa: FBT001
-    window: int,
-    softcap: float,
-) -> torch.Tensor:
+class _Kind(NamedTuple):
+    """How scores are scaled, whether tokens look back only, how far they look, and the cap on scores; 0 is none."""
+
+    scale: float
+    causal: bool
+    window: int
+    softcap: float
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kind: _Kind) -> torch.Tensor:
     layout = _Current.layout
     if layout is None or int(sum(layout.lengths)) != query.shape[2]:
         raise ValueError("the layout of the row is not that of what is read")
     _Current.uses += 1
-    if _in_one_kernel(query, key, value, softcap):
+    if _in_one_kernel(query, key, value, kind):
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-        return _varlen()(q, k, v, layout, scale, causal, window).unsqueeze(0)
+        return _varlen()(q, k, v, layout, kind).unsqueeze(0)
     out = torch.empty((1, query.shape[2], query.shape[1], value.shape[3]), dtype=query.dtype, device=query.device)
-    if groups := query.shape[1] // key.shape[1] - 1:
-        key, value = (states.repeat_interleave(groups + 1, dim=1) for states in (key, value))
+    if (groups := query.shape[1] // key.shape[1]) > 1:
+        key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
     for at, n, length in layout.runs():
         part = slice(at, at + n * length)
         q, k, v = (states[0, :, part].unflatten(1, (n, length)).transpose(0, 1) for states in (query, key, value))
-        mask = _mask(length, window, query.device, causal=causal) if softcap or 0 < window < length else None
-        if softcap:
-            found = _softcapped(q, k, v, scale, softcap, mask)
+        masked = kind.softcap or 0 < kind.window < length
+        mask = _mask(length, kind, query.device) if masked else None
+        if kind.softcap:
+            found = _softcapped(q, k, v, kind, mask)
         else:
-            plain = causal and mask is None and length > 1
-            found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scale)
+            plain = kind.causal and mask is None and length > 1
+            found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=kind.scale)
         out[0, part].unflatten(0, (n, length)).copy_(found.transpose(1, 2))
     return out
 
 
-def _mask(length: int, window: int, device: torch.device, *, causal: bool) -> torch.Tensor:
+def _mask(length: int, kind: _Kind, device: torch.device) -> torch.Tensor:
     """Which tokens each token sees, [length, length] bool: those before it, and none `window` or more away."""
     place = torch.arange(length, device=device)
     behind = place[:, None] - place[None, :]
-    seen = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
-    return seen & (behind.abs() < window) if window else seen
+    seen = behind >= 0 if kind.causal else torch.ones_like(behind, dtype=torch.bool)
+    return seen & (behind.abs() < kind.window) if kind.window else seen
 
 
 def _softcapped(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, softcap: float, mask: torch.Tensor | None
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, kind: _Kind, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    scores = softcap * torch.tanh(q @ k.transpose(-1, -2) * scale / softcap)
+    scores = kind.softcap * torch.tanh(q @ k.transpose(-1, -2) * kind.scale / kind.softcap)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
 
 
-def _in_one_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, softcap: float) -> bool:
+def _in_one_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kind: _Kind) -> bool:
     return (
         query.is_cuda
-        and not softcap
+        and not kind.softcap
         and query.dtype in (torch.bfloat16, torch.float16)
         and query.shape[3] == key.shape[3] == value.shape[3] <= _LONGEST_HEAD
         and query.shape[3] % 8 == 0
@@ -168,7 +176,7 @@ def _in_one_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, 
 
 @cache
 def _varlen() -> Any:
-    """(q, k, v [tokens, heads, d], layout, scale, causal, window) -> [tokens, heads, d], or None without the kernel."""
+    """(q, k, v [tokens, heads, d], layout, kind) -> [tokens, heads, d], or None where torch has no such kernel."""
     try:
         from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
     except ImportError:
@@ -177,22 +185,20 @@ def _varlen() -> Any:
     if "scale" not in takes:
         return None
 
-    def attend(
-        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float, causal: bool, window: int
-    ) -> torch.Tensor:
-        how: dict[str, Any] = {"scale": scale}
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, kind: _Kind) -> torch.Tensor:
+        how: dict[str, Any] = {"scale": kind.scale}
         if "enable_gqa" in takes:
             how["enable_gqa"] = q.shape[1] != k.shape[1]
         elif q.shape[1] != k.shape[1]:
             k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
         longest = max(layout.lengths)
         if "window_size" in takes:
-            left = window - 1 if 0 < window < longest else -1
-            how["window_size"] = (left, 0 if causal else left)
-        elif window and window < longest:
+            left = kind.window - 1 if 0 < kind.window < longest else -1
+            how["window_size"] = (left, 0 if kind.causal else left)
+        elif 0 < kind.window < longest:
             raise ValueError("this version of torch packs no attention with a sliding window")
         else:
-            how["is_causal"] = causal
+            how["is_causal"] = kind.causal
         bounds = layout.bounds
         found: torch.Tensor = varlen_attn(q, k, v, bounds, bounds, longest, longest, **how)
         return found
@@ -200,13 +206,10 @@ def _varlen() -> Any:
     return attend
 
 
-@cache
 def _as_operator() -> Callable[..., torch.Tensor]:
     """The same as one opaque operator, so that torch.compile does not look into what depends on the row."""
-    operator = torch.library.custom_op("saelens_data::packed_attention", _attend, mutates_args=())
 
-    @operator.register_fake
-    def _(
+    def attend(  # noqa: PLR0917 - an operator takes plain numbers
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
@@ -215,6 +218,12 @@ def _as_operator() -> Callable[..., torch.Tensor]:
         window: int,
         softcap: float,
     ) -> torch.Tensor:
+        return _attend(query, key, value, _Kind(scale, causal, window, softcap))
+
+    operator = torch.library.custom_op("saelens_data::packed_attention", attend, mutates_args=())
+
+    @operator.register_fake
+    def _(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object) -> torch.Tensor:  # noqa: ARG001
         return query.new_empty((1, query.shape[2], query.shape[1], value.shape[3]))
 
     found: Callable[..., torch.Tensor] = operator

@@ -96,7 +96,8 @@ def make_sae(reader: TokenReader, texts: Sequence[str], latents: int) -> SAE:
     x = torch.cat([x for _, x in reader.read(reader.split(texts[:12]))])[:2048].float()
     centre = x.mean(dim=0)
     top = max(1, round(len(x) * ACTIVE / latents))
-    levels = [((x - centre) @ part).topk(top, dim=0).values[-1] for part in W.split(4096, dim=1)]
+    # Halfway between two values, so that none lies on the edge.
+    levels = [((x - centre) @ part).topk(top + 1, dim=0).values[-2:].mean(dim=0) for part in W.split(4096, dim=1)]
     dtype = reader.dtype
     return SAE(
         W_enc=W.to(dtype),
