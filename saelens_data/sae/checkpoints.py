@@ -1,4 +1,4 @@
-"""Read and write SAE checkpoints: SAELens's current layout, `cfg.json` + `sae_weights.safetensors`."""
+"""Our own SAEs on disk: SAELens's current layout, `cfg.json` + `sae_weights.safetensors`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from saelens_data.errors import EncoderError, choices
+from saelens_data.errors import EncoderError
+from saelens_data.sae.formats import saelens
+from saelens_data.sae.formats.files import Options
+from saelens_data.sae.formats.saelens import CONFIG, WEIGHTS
 from saelens_data.sae.model import AS_IT_IS, SAE
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _ARCHITECTURES: Mapping[str, Any] = {"standard": "relu", "jumprelu": "jumprelu", "topk": "topk"}
 
 
@@ -58,43 +59,4 @@ def load_saelens(folder: Path) -> SAE:
 
     Raises EncoderError, naming it, for anything whose meaning is not known.
     """
-    config = _read_config(folder)
-    try:
-        weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
-    except (OSError, SafetensorError) as error:
-        raise EncoderError(
-            f"the SAE weights in {folder} cannot be read ({error}): fetch or train them again"
-        ) from error
-    architecture = str(config.get("architecture", "standard"))
-    if architecture not in _ARCHITECTURES:
-        raise EncoderError(f"SAE architecture '{architecture}' is not known; {choices(architecture, _ARCHITECTURES)}")
-    for key, known in (("normalize_activations", "none"), ("reshape_activations", "none")):
-        if config.get(key, known) != known:
-            raise EncoderError(f"SAE in {folder}: {key} '{config[key]}' is not supported, only '{known}'")
-    if config.get("rescale_acts_by_decoder_norm"):
-        raise EncoderError(f"SAE in {folder}: rescale_acts_by_decoder_norm is not supported")
-    if missing := {"W_enc", "b_enc", "W_dec", "b_dec"} - set(weights):
-        raise EncoderError(f"the SAE in {folder} lacks {', '.join(sorted(missing))}; it has {', '.join(weights)}")
-    center = weights["b_dec"] if config.get("apply_b_dec_to_input", True) else torch.zeros_like(weights["b_dec"])
-    return SAE(
-        W_enc=weights["W_enc"],
-        b_enc=weights["b_enc"],
-        in_center=center,
-        W_dec=weights["W_dec"],
-        b_dec=weights["b_dec"],
-        activation=_ARCHITECTURES[architecture],
-        threshold=weights.get("threshold"),
-        k=config.get("k"),
-        metadata=config.get("metadata") or {},
-    )
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"no readable {CONFIG} in {folder} ({error}): give a folder in SAELens's layout") from error
-    if not isinstance(config, dict):
-        raise EncoderError(f"{path} is not a JSON object: give a folder in SAELens's layout")
-    return config
+    return saelens.read(folder, Options())

@@ -194,21 +194,22 @@ class SAE:
         return self if self.activation == "pursuit" else replace(self, W_dec=None)
 
     def scaled_by_decoder(self) -> SAE:
-        """The same SAE with values times |W_dec| of their latent, which makes those of different latents comparable
-        where the decoder's rows are not of length 1. The same latents are active; reconstructions stay.
+        """The same SAE with each value the length of what its latent writes, act * |W_dec|, which makes values of
+        different latents comparable where the decoder's rows are not of length 1. The same latents are active, and
+        reconstructions stay; so does an SAE that does so already.
         """
-        norms = self.decoder_norms()
-        return replace(self, out_scale=norms if self.out_scale is None else self.out_scale * norms)
+        return replace(self, out_scale=self.decoder_norms())
 
     def decoder_norms(self) -> torch.Tensor:
         """Length of each row of W_dec, [directions] float32. Raises EncoderError if it was read without."""
         if self.W_dec is None:
             raise EncoderError("the SAE was read without its decoder: read it with the decoder")
-        return self.W_dec.float().norm(dim=1)
+        norms: torch.Tensor = self.W_dec.float().norm(dim=1)
+        return norms
 
     def normalised(self, x: torch.Tensor) -> torch.Tensor:
         """in_scale * norm(x), float32 [n, d_in]: the space in which the decoder answers."""
-        normed: torch.Tensor = self.norm(x.float())
+        normed = self.norm(x.float())
         return normed if self.in_scale == 1.0 else normed * self.in_scale
 
     def inputs(self, x: torch.Tensor) -> torch.Tensor:
@@ -231,7 +232,8 @@ class SAE:
         """z W_enc + b_enc for z = `inputs(x)`, see `pre_activations`."""
         W, b = (self.W_enc, self.b_enc) if latents is None else (self.W_enc[:, latents], self.b_enc[latents])
         if z.is_cuda and W.dtype != torch.float32:
-            return torch.mm(z, W, out_dtype=torch.float32).add_(b)
+            h: torch.Tensor = torch.mm(z, W, out_dtype=torch.float32)
+            return h.add_(b)
         return torch.addmm(b.to(W.dtype), z, W)
 
     def activate(self, h: torch.Tensor, latents: slice | None = None) -> torch.Tensor:

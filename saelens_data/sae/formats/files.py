@@ -1,0 +1,115 @@
+"""Reading the files of published SAEs: tensors without executing anything, configurations, and refusals by name."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from saelens_data.errors import EncoderError, choices
+
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller knows and a file may not say."""
+
+    #: Active latents a unit, for files that do not hold it.
+    k: int | None = None
+    #: What vectors are multiplied by, for files that say they want it and not how much.
+    in_scale: float | None = None
+
+
+def read_tensors(path: Path) -> Tensors:
+    """The tensors of a .safetensors, .npz, .pt or .pth file, as they are stored; files of torch are mapped, not read.
+
+    Nothing in a file is executed. Raises EncoderError for a file that is damaged or holds more than weights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as data:
+                return {name: torch.from_numpy(data[name]) for name in data.files}
+        # Files from before 2020 are no archives and cannot be mapped.
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise EncoderError(
+            f"{path} holds more than weights and is not opened, for safety: save its state_dict alone ({_line(error)})"
+        ) from error
+    except (OSError, SafetensorError, ValueError, RuntimeError, EOFError, KeyError) as error:
+        raise EncoderError(
+            f"the SAE weights in {path} cannot be read ({_line(error)}): fetch or train them again"
+        ) from error
+    if isinstance(found, torch.Tensor):
+        return {"": found}
+    if not isinstance(found, Mapping):
+        raise EncoderError(f"{path} holds a {type(found).__name__}, not named tensors: give an SAE's weights")
+    return {str(name): value for name, value in found.items()}
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises EncoderError if it is missing, damaged or something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"no readable {path.name} in {path.parent} ({error}): give a folder with both files"
+        ) from error
+    if not isinstance(found, dict):
+        raise EncoderError(f"{path} is not a JSON object: give an SAE's folder as it was published")
+    return found
+
+
+def take(
+    tensors: Mapping[str, Any], wanted: Iterable[str], where: Path, *, optional: Iterable[str] = (), what: str
+) -> dict[str, torch.Tensor]:
+    """The tensors `wanted` and those of `optional` that are there, in float32.
+
+    Raises EncoderError, naming them, for missing ones and for any that this kind of SAE is not known to have.
+    """
+    wanted, optional = list(wanted), list(optional)
+    if missing := [name for name in wanted if name not in tensors]:
+        raise EncoderError(f"the {what} in {where} lacks {', '.join(missing)}; it has {', '.join(tensors)}")
+    if unknown := [name for name in tensors if name not in {*wanted, *optional}]:
+        raise EncoderError(
+            f"the {what} in {where} has {', '.join(unknown)}, whose meaning is not known here; "
+            f"known are {', '.join(wanted + optional)}"
+        )
+    return {name: tensors[name].float() for name in [*wanted, *optional] if name in tensors}
+
+
+def known(value: Any, table: Iterable[str], where: Path, what: str) -> None:
+    """Raise EncoderError, with the nearest known ones, if `value` is not in the table."""
+    if value not in (names := list(table)):
+        raise EncoderError(f"SAE in {where}: {what} '{value}' is not known; {choices(str(value), names)}")
+
+
+def numbers_of(path: Path, pattern: str) -> int | None:
+    """The last number that the pattern finds in the path, or None: layers stand in the names of folders and files."""
+    found = re.findall(pattern, str(path))
+    return int(found[-1]) if found else None
+
+
+def described(**facts: Any) -> dict[str, Any]:
+    """Metadata: the facts that are known."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+TRANSCODER = "a transcoder: it reads the input of a module and predicts its output, so nothing is reconstructed"
+SKIP = "its skip connection plays no part in the activations and is left out"

@@ -1,0 +1,76 @@
+"""Gemma Scope (arXiv 2408.05147): `params.npz`, and Gemma Scope 2: `params.safetensors` with names in lower case.
+
+Both are jumprelu SAEs with a threshold for each latent, and b_dec is not subtracted from the input.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from saelens_data.errors import EncoderError
+from saelens_data.sae.formats.files import (
+    SKIP,
+    TRANSCODER,
+    Options,
+    Tensors,
+    described,
+    known,
+    numbers_of,
+    read_json,
+    read_tensors,
+    take,
+)
+from saelens_data.sae.model import SAE
+
+NPZ, SAFETENSORS = "params.npz", "params.safetensors"
+_SKIP_NAME = "affine_skip_connection"
+
+
+def read_npz(path: Path, options: Options) -> SAE:  # noqa: ARG001
+    """Read the npz of a Gemma Scope folder, such as layer_20/width_16k/average_l0_71/params.npz."""
+    if "embedding" in str(path):
+        raise EncoderError(
+            f"{path} is an SAE of the embeddings, which no reader here gives: take one of a layer's output"
+        )
+    return _jumprelu(read_tensors(path), path, "Gemma Scope", transcoder="transcoder" in str(path))
+
+
+def read_safetensors(path: Path, options: Options) -> SAE:  # noqa: ARG001
+    """Read the weights of a Gemma Scope 2 folder; its config.json may be missing."""
+    config = read_json(path.parent / "config.json") if (path.parent / "config.json").is_file() else {}
+    known(config.get("architecture", "jump_relu"), ("jump_relu",), path, "architecture")
+    if path.parts[-2:-1] and "clt" in path.parent.parts[-2:][0]:
+        raise EncoderError(f"{path} is a cross-layer transcoder, which is not read: take an SAE of one layer")
+    tensors = read_tensors(path)
+    out = config.get("hf_hook_point_out")
+    transcoder = "transcoder" in str(path) or _SKIP_NAME in tensors or out not in (None, config.get("hf_hook_point_in"))
+    return _jumprelu(tensors, path, "Gemma Scope 2", transcoder=transcoder, config=config)
+
+
+def _jumprelu(
+    tensors: Tensors, path: Path, name: str, *, transcoder: bool, config: dict[str, object] | None = None
+) -> SAE:
+    tensors = {"W" + key[1:] if key.startswith("w_") else key: value for key, value in tensors.items()}
+    wanted = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+    parts = take(tensors, wanted, path, optional=(_SKIP_NAME,), what=f"{name} SAE")
+    if parts["W_dec"].dim() != 2:
+        raise EncoderError(f"{path} is a cross-layer transcoder, which is not read: take an SAE of one layer")
+    d_in = len(parts["W_enc"])
+    return SAE(
+        W_enc=parts["W_enc"],
+        b_enc=parts["b_enc"],
+        in_center=torch.zeros(d_in),
+        W_dec=None if transcoder else parts["W_dec"],
+        b_dec=torch.zeros(d_in) if transcoder else parts["b_dec"],
+        activation="jumprelu",
+        threshold=parts["threshold"],
+        metadata=described(
+            format=name,
+            layer=numbers_of(path, r"layer_(\d+)"),
+            model_name=(config or {}).get("model_name"),
+            hook_name=(config or {}).get("hf_hook_point_in"),
+        ),
+        notes=((TRANSCODER,) if transcoder else ()) + ((SKIP,) if _SKIP_NAME in parts else ()),
+    )
