@@ -1,11 +1,14 @@
-"""Texts to encoder: read spans, train an SAE on their vectors, measure it on held-out documents, name its latents."""
+"""Texts to encoder: read spans or tokens, train an SAE on their vectors, measure it on held-out documents, name its
+latents.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,10 @@ from saelens_data.encoders import (
 )
 from saelens_data.errors import EncoderError, InputError
 from saelens_data.labels.offline import label_latents, top_spans
+from saelens_data.readers.hooks import Hook
+from saelens_data.readers.sample import sample_tokens
 from saelens_data.readers.spans import Part, SpanReader
+from saelens_data.readers.tokens import TokenReader
 from saelens_data.readers.weights import MINILM
 from saelens_data.sae.checkpoints import load_saelens, save_saelens
 from saelens_data.sae.evaluate import active_per_document, evaluate
@@ -35,10 +41,16 @@ from saelens_data.sae.train import TrainConfig, Trainer
 DEFAULT_PARTS = ("final", "layer.3")
 #: One document in this many is held out from training, for the figures of the card.
 HOLD_OUT = 50
-#: Documents read at once.
-_READ_DOCS = 2_000
+#: Documents read at once, by spans and by tokens.
+_READ_DOCS, _READ_TOKEN_DOCS = 2_000, 500
 #: Spans from which labels and examples are drawn.
 _LABEL_SPANS = 400_000
+#: Tokens drawn from each text where tokens are read.
+TOKENS_PER_TEXT = 32
+#: Of a token, the words that stand for it: those that end in its own, so many characters back at most.
+_TOKEN_WORDS = re.compile(r"(?:\S{1,24}\s+){0,2}\S{0,24}$")
+#: Characters before and behind a token that make it another wording, and that its example shows.
+_TOKEN_CONTEXT = 60
 #: Longest example kept, in characters, and how many for each latent.
 _EXAMPLE_CHARS, _EXAMPLES = 160, 6
 _CHECKPOINT_STEPS = 500
@@ -49,11 +61,15 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True, eq=False)
 class SpanSet:
-    """Spans of a corpus: vectors [n, d_in] float16, memory-mapped; wording [n]; doc [n], the number of the document."""
+    """Units of a corpus: vectors [n, d_in] float16, memory-mapped; wording [n]; doc [n], the number of the document.
+
+    Of tokens, `context` [n] is what they stand in, which makes one wording differ from another.
+    """
 
     vectors: np.ndarray
     wording: pl.Series
     doc: np.ndarray
+    context: pl.Series | None = None
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and rows held out: each wording once, and none of the held-out ones in the other.
@@ -61,7 +77,7 @@ class SpanSet:
         Corpora repeat themselves (templates, headers, licences). Repetitions would win latents for themselves, and
         flatter every figure taken on held-out documents.
         """
-        plain = self.wording.str.to_lowercase().str.replace_all(r"\s+", " ")
+        plain = (self.wording if self.context is None else self.context).str.to_lowercase().str.replace_all(r"\s+", " ")
         held = self.doc % HOLD_OUT == HOLD_OUT - 1
         # Training documents first, so that a wording of both counts as theirs.
         order = np.argsort(held, kind="stable")
@@ -77,12 +93,18 @@ def train(
     config: TrainConfig | None = None,
     reader: str = MINILM,
     parts: Sequence[str] = DEFAULT_PARTS,
+    hook: str | None = None,
+    tokens_per_text: int = TOKENS_PER_TEXT,
     dtype: str = "auto",
+    device: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Encoder:
     """Train an encoder on the texts of `docs` (columns doc_id, text; source and licence are kept with the examples).
 
+    With a `hook`, such as "layer.4", it reads tokens: the SAE learns the states there of up to `tokens_per_text`
+    random tokens of the beginning of each text, of any transformer. Without one it reads spans, whose vectors are
+    the `parts` of a sentence-transformers model.
     Writes the folder `out`, usable as an encoder's name. An interrupted run goes on from its last checkpoint when the
     same command is run again. Raises InputError for an `out` that holds an encoder, EncoderError for too little text.
     """
@@ -91,33 +113,46 @@ def train(
     if (folder / ENCODER_FILE).exists() and not overwrite:
         raise InputError(f"{folder} holds an encoder already: choose another folder or say --overwrite")
     report = progress or (lambda *_: None)
-    span_reader = SpanReader(reader, [Part(name) for name in parts], dtype=dtype)
+    chosen: SpanReader | TokenReader
+    if hook is None:
+        chosen = SpanReader(reader, [Part(name) for name in parts], dtype=dtype)
+    else:
+        chosen = TokenReader.load(reader, Hook.parse(hook), dtype=dtype, device=device)
     work.mkdir(parents=True, exist_ok=True)
-    spans = _read_spans(docs, span_reader, work, report)
+    if isinstance(chosen, TokenReader):
+        spans, widths = _read_tokens(docs, chosen, tokens_per_text, config.seed, work, report), [chosen.d_in]
+    else:
+        spans, widths = _read_spans(docs, chosen, work, report), chosen.widths
     try:
-        scales = part_scales(spans.vectors, span_reader.widths)
-        sae = _fit(spans, np.repeat(scales, span_reader.widths), config, work, report)
+        scales = part_scales(spans.vectors, widths)
+        sae = _fit(spans, np.repeat(scales, widths), config, work, report)
     except EncoderError:  # no text to train on: nothing here would serve another run
         shutil.rmtree(work)
         raise
-    spec = {
-        "format": 1,
-        "name": folder.name,
-        "reader": {
-            "kind": "spans",
-            "name": reader,
-            "sha256": span_reader.sha256,
-            "parts": [{"name": part, "scale": float(scale)} for part, scale in zip(parts, scales, strict=True)],
-            "max_tokens": span_reader.limits["max_tokens"],
-        },
-    }
+    spec: dict[str, Any] = {"name": reader, "sha256": chosen.sha256, "max_tokens": chosen.limits["max_tokens"]}
+    if isinstance(chosen, TokenReader):
+        # The states are read as they are, so the scale goes into the SAE.
+        sae, scales = _unscaled(sae, float(scales[0])), np.ones(1)
+        spec |= {"kind": "tokens", "hook": chosen.hook}
+    else:
+        found = [{"name": part, "scale": float(scale)} for part, scale in zip(parts, scales, strict=True)]
+        spec |= {"kind": "spans", "parts": found}
     folder.mkdir(parents=True, exist_ok=True)
-    save_saelens(sae, folder, dtype=torch.float16, training=asdict(config), reader=reader, hook=span_reader.hook)
+    save_saelens(sae, folder, dtype=torch.float16, training=asdict(config), reader=reader, hook=chosen.hook)
     # What ships is measured, not what was trained: the file has float16 weights.
-    _describe(docs, spans, np.repeat(scales, span_reader.widths), folder, load_saelens(folder), report)
-    (folder / ENCODER_FILE).write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
+    _describe(docs, spans, np.repeat(scales, widths), folder, load_saelens(folder), report)
+    written = {"format": 1, "name": folder.name, "reader": dict(sorted(spec.items(), key=lambda kv: kv[0] != "kind"))}
+    (folder / ENCODER_FILE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
     return load_encoder(folder, dtype=dtype)
+
+
+def _unscaled(sae: SAE, scale: float) -> SAE:
+    """The SAE for x of one that was trained on scale * x; its activations are the same."""
+    assert sae.W_dec is not None
+    return replace(
+        sae, W_enc=sae.W_enc * scale, in_center=sae.in_center / scale, W_dec=sae.W_dec / scale, b_dec=sae.b_dec / scale
+    )
 
 
 def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Progress) -> SpanSet:
@@ -146,6 +181,43 @@ def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Prog
     whole = docs["text"].fill_null("").to_list()
     wording = [whole[doc][first:last] for doc, first, last in zip(owner, start, end, strict=True)]
     return SpanSet(mapped, pl.Series(wording, dtype=pl.String), owner)
+
+
+def _read_tokens(
+    docs: pl.DataFrame, reader: TokenReader, per_text: int, seed: int, work: Path, report: Progress
+) -> SpanSet:
+    """Read the beginning of every document once and keep some tokens of it, as `_read_spans` keeps spans."""
+    content = docs.select("doc_id", "text").hash_rows(seed=1).implode().hash(2)[0]
+    key = f"{content} {reader.hook} {reader.dtype} {reader.sha256} {per_text} {seed}"
+    done, texts = work / "spans.json", docs["text"].fill_null("")
+    if not (done.is_file() and done.read_text(encoding="utf-8") == key):
+        for old in work.iterdir():
+            old.unlink()
+        places = []
+        with (work / "vectors.f16").open("wb") as stream:
+            for first in range(0, docs.height, _READ_TOKEN_DOCS):
+                some = texts[first : first + _READ_TOKEN_DOCS].to_list()
+                block, where = sample_tokens(reader, some, per_text=per_text, first=first, seed=seed)
+                stream.write(block.tobytes())
+                places.append(where)
+                report("reading", min(first + _READ_TOKEN_DOCS, docs.height), docs.height, f"{stream.tell() >> 20} MB")
+        np.save(work / "where.npy", np.concatenate(places, axis=1))
+        done.write_text(key, encoding="utf-8")
+    owner, start, end = np.load(work / "where.npy")
+    mapped = np.memmap(work / "vectors.f16", np.float16, mode="r").reshape(len(owner), reader.d_in)
+    whole = texts.to_list()
+    shown = [_token_in_context(whole[doc], first, last) for doc, first, last in zip(owner, start, end, strict=True)]
+    words, contexts = zip(*shown, strict=True) if shown else ((), ())
+    return SpanSet(mapped, pl.Series(words, dtype=pl.String), owner, pl.Series(contexts, dtype=pl.String))
+
+
+def _token_in_context(text: str, start: int, end: int) -> tuple[str, str]:
+    """The words that end with a token's own, and the token, in brackets, with what stands around it."""
+    rest = re.match(r"\S{0,24}", text[end : end + 24])
+    before = _TOKEN_WORDS.search(text[max(0, start - 80) : start])
+    words = (before[0] if before else "") + text[start:end] + (rest[0] if rest else "")
+    low, high = max(0, start - _TOKEN_CONTEXT), end + _TOKEN_CONTEXT
+    return words, f"{text[low:start]}[{text[start:end]}]{text[end:high]}"
 
 
 def part_scales(vectors: np.ndarray, widths: Sequence[int], sample: int = 50_000) -> np.ndarray:
@@ -182,8 +254,9 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
     metrics: dict[str, Any] = {"training_spans": len(rows), "spans": len(spans.doc), "documents": docs.height}
     if len(held):  # a corpus of fewer than HOLD_OUT documents has none, and so no figures of them
         metrics |= evaluate(sae, _scaled(spans, held, scale))
-        whole = np.flatnonzero(np.isin(spans.doc, spans.doc[held]))
-        metrics["active_per_document"] = active_per_document(sae, _scaled(spans, whole, scale), spans.doc[whole])
+        if spans.context is None:  # of tokens, not all of a document are here
+            whole = np.flatnonzero(np.isin(spans.doc, spans.doc[held]))
+            metrics["active_per_document"] = active_per_document(sae, _scaled(spans, whole, scale), spans.doc[whole])
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:_LABEL_SPANS])
     activations = _activations(sae, spans, rows, scale)
     uses = np.bincount(activations.indices, minlength=sae.d_sae)
@@ -194,7 +267,10 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
         span_density=pl.Series(uses / len(rows)), max_activation=pl.Series(activations.max(axis=0).toarray().ravel())
     )
     concepts.write_parquet(folder / CONCEPTS_FILE, compression="zstd")
-    _examples(docs, wording, activations, spans.doc[rows]).write_parquet(folder / EXAMPLES_FILE, compression="zstd")
+    shown = wording if spans.context is None else spans.context[rows].to_list()
+    _examples(docs, wording, shown, activations, spans.doc[rows]).write_parquet(
+        folder / EXAMPLES_FILE, compression="zstd"
+    )
     metrics["sources"] = _sources(docs)
     metrics["labelled"] = concepts["label"].is_not_null().sum() / concepts.height
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
@@ -215,12 +291,14 @@ def _activations(sae: SAE, spans: SpanSet, rows: np.ndarray, scale: np.ndarray) 
     return csr_array(vstack(parts, format="csr"))
 
 
-def _examples(docs: pl.DataFrame, wording: Sequence[str], activations: csr_array, doc: np.ndarray) -> pl.DataFrame:
+def _examples(
+    docs: pl.DataFrame, wording: Sequence[str], shown: Sequence[str], activations: csr_array, doc: np.ndarray
+) -> pl.DataFrame:
     """A latent's strongest spans, cut short, with the source and licence of each where the corpus names them."""
     tops = top_spans(wording, activations, _EXAMPLES)
     rows = np.concatenate(tops)
     latents = np.repeat(np.arange(len(tops), dtype=np.int32), [len(top) for top in tops])
-    frame = pl.DataFrame({"latent": latents, "text": [wording[r][:_EXAMPLE_CHARS] for r in rows]})
+    frame = pl.DataFrame({"latent": latents, "text": [shown[r][:_EXAMPLE_CHARS] for r in rows]})
     origin = docs[doc[rows]].select(pl.col("^source$|^licence$"))
     return frame.hstack(origin.get_columns())
 

@@ -25,7 +25,8 @@ def encoders_command(folders: tuple[str, ...]) -> None:
     for name, folder in found.items():
         spec = read_spec(folder)
         reader = spec["reader"]
-        click.echo(f"{name}: {reader['name']}, {' + '.join(part['name'] for part in reader['parts'])}")
+        states = reader["hook"] if reader["kind"] == "tokens" else " + ".join(part["name"] for part in reader["parts"])
+        click.echo(f"{name}: {reader['name']}, {states}")
         if (folder / METRICS_FILE).is_file():
             _show(_read(folder / METRICS_FILE))
 

@@ -22,14 +22,20 @@ _COLUMNS = ("text", "source", "licence")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the encoder to make.")
 @click.option("--latents", type=click.IntRange(min=2), default=8192, show_default=True, help="Concepts to learn.")
 @click.option(
-    "--k", type=click.IntRange(min=1), default=64, show_default=True, help="Active latents a span, on average."
+    "--k", type=click.IntRange(min=1), default=64, show_default=True, help="Active latents a span or token, on average."
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=14, show_default=True, help="Passes over the spans.")
-@click.option("--batch", type=click.IntRange(min=16), default=1024, show_default=True, help="Spans a step.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=14, show_default=True, help="Passes over the spans or tokens."
+)
+@click.option("--batch", type=click.IntRange(min=16), default=1024, show_default=True, help="Spans or tokens a step.")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Peak rate.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--reader", default=None, help="A sentence-transformers model  [default: all-MiniLM-L6-v2]")
+@click.option(
+    "--reader", default=None, help="A sentence-transformers model, or any with --hook  [default: all-MiniLM-L6-v2]"
+)
 @click.option("--part", "parts", multiple=True, help="final or layer.N, repeatable  [default: final, layer.3]")
+@click.option("--hook", metavar="HOOK", help="Read tokens instead of spans: layer.N, or layer.N.mlp_out and the like.")
+@click.option("--tokens", type=click.IntRange(min=1), help="With --hook: tokens drawn from each text  [default: 32]")
 @click.option("--text", metavar="COL", help="Column that holds the text.")
 @click.option("--limit", type=click.IntRange(min=1), help="Read this many documents of each source only.")
 @click.option("--overwrite", is_flag=True, help="Replace an encoder of this name.")
@@ -44,6 +50,8 @@ def train_command(
     seed: int,
     reader: str | None,
     parts: tuple[str, ...],
+    hook: str | None,
+    tokens: int | None,
     text: str | None,
     limit: int | None,
     overwrite: bool,
@@ -52,12 +60,17 @@ def train_command(
 
     \b
     Example: saelens-data train texts.parquet -o my-encoder --latents 8192 --k 64
+    Example: saelens-data train texts.parquet -o token-encoder --hook layer.4 --k 32
     """
     from saelens_data.readers.weights import MINILM
     from saelens_data.sae.train import TrainConfig
     from saelens_data.store.files import explained
-    from saelens_data.training import DEFAULT_PARTS, train
+    from saelens_data.training import DEFAULT_PARTS, TOKENS_PER_TEXT, train
 
+    if hook and parts:
+        raise InputError("--part is for spans and --hook for tokens: leave one out")
+    if tokens and not hook:
+        raise InputError("--tokens is for an encoder that reads tokens: name its --hook too")
     config = TrainConfig(latents=latents, k=k, epochs=epochs, batch=batch, lr=lr, seed=seed)
     _refuse_foreign(output)
     docs = _read(texts, text, limit)
@@ -68,6 +81,8 @@ def train_command(
             config=config,
             reader=reader or MINILM,
             parts=parts or DEFAULT_PARTS,
+            hook=hook,
+            tokens_per_text=tokens or TOKENS_PER_TEXT,
             overwrite=overwrite,
             progress=progress,
         )
