@@ -106,7 +106,9 @@ def field_of(m: ConceptMatrix, name: str, doc_columns: Sequence[str]) -> Concept
     keeper = found.keeper
     if m.source.pooling == "mean":
         found, keeper = found.pooled("mean"), None
-    return replace(found, docs=docs, concepts=_labelled(found.concepts, m.concepts), beside=m.beside).backed(keeper)
+    concepts = _labelled(found.concepts, m.concepts)
+    labelled = replace(found, docs=docs, concepts=concepts, beside=m.beside, label_table=m.label_table)
+    return labelled.backed(keeper)
 
 
 def _labelled(concepts: pl.DataFrame, by: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from saelens_data.by_latent import ByLatent, Columns, in_memory
 from saelens_data.errors import InputError, choices
 from saelens_data.fields import DEFAULT_FIELD, Beside, field_of
+from saelens_data.label_table import LabelTable
 
 #: Columns of `docs` that the package itself fills.
 DOC_COLUMNS = ("doc_id", "text", "n_units", "n_tokens", "error")
@@ -138,6 +139,7 @@ class ConceptMatrix:
     `vectors` [documents, dim] float16: the mean of the reader's own embeddings of a document's units, each of length
     1, brought to length 1; zeros for a document without units. None if the reader or an older store has none.
     `beside` knows the same documents in other fields, such as the prompts of these answers.
+    `label_table` holds further labels of the concepts, of which `concepts` shows one; see `labels`.
     Misaligned parts raise ValueError at construction; `X` and `vectors` become read-only views.
     """
 
@@ -148,6 +150,7 @@ class ConceptMatrix:
     evidence: Evidence | None = None
     vectors: np.ndarray | None = None
     beside: Beside | None = None
+    label_table: LabelTable | None = None
     #: Keeps what is worked out from it; not handed on by `replace`, which may bring another X.
     keeper: Keeper | None = field(default=None, init=False)
 
@@ -292,12 +295,26 @@ class ConceptMatrix:
         docs = kept.join(table, on="doc_id", how="left", maintain_order="left")
         return replace(self, docs=docs).backed(self.keeper)
 
-    def with_labels(self, labels: pl.DataFrame) -> ConceptMatrix:
+    @property
+    def labels(self) -> LabelTable:
+        """All labels of these concepts: those shown in `concepts`, and those beside them."""
+        shown = LabelTable.of_concepts(self.concepts, self.source.sae_sha256)
+        if self.label_table is None:
+            return shown
+        return shown.adding(self.label_table).of_latents(self.concepts["latent"])
+
+    def with_labels(self, labels: pl.DataFrame | LabelTable) -> ConceptMatrix:
         """Replace label, explanation, score and origin where the table (keyed on `latent`) has a row.
 
-        A column that the table lacks becomes null there: an old score says nothing of a new label.
-        Raises InputError for missing columns, a latent that is not a whole number or is there twice.
+        A column that the table lacks becomes null there: an old score says nothing of a new label. A LabelTable may
+        have many labels for a latent: they are added to those there are, and `concepts` shows the preferred one.
+        Raises InputError for missing columns, a latent that is not a whole number or is there twice, labels of
+        another SAE.
         """
+        if isinstance(labels, LabelTable):
+            table = self.labels.adding(labels)
+            described = replace(self, concepts=table.describe(self.concepts), label_table=table)
+            return described.backed(self.keeper)
         if "latent" not in labels.columns or "label" not in labels.columns:
             raise InputError(
                 f"a label table needs the columns 'latent' and 'label'; it has {', '.join(labels.columns)}"
@@ -312,7 +329,7 @@ class ConceptMatrix:
         if (twice := table["latent"].is_duplicated()).any():
             raise InputError(f"the label table names latent {table['latent'].filter(twice)[0]} more than once")
         concepts = self.concepts.update(table, on="latent", how="left", include_nulls=True)
-        return replace(self, concepts=concepts).backed(self.keeper)
+        return replace(self, concepts=concepts, label_table=self.labels).backed(self.keeper)
 
     def backed(self, keeper: Keeper | None) -> ConceptMatrix:
         """The same matrix, which asks `keeper` for what it keeps before that is computed."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from saelens_data.errors import StoreError
 from saelens_data.fields import Beside
 from saelens_data.matrix import ConceptMatrix, Evidence, Units, canonical_csr
+from saelens_data.store import labels as labels_beside
 from saelens_data.store.beside import StoredFields
 from saelens_data.store.derived import derive, read_concepts
 from saelens_data.store.kept import Kept
@@ -19,11 +20,14 @@ def open_store(path: str | Path) -> ConceptMatrix:
 
     `docs` has the columns of docs.parquet, then `n_units`, `n_tokens`, `error`. Arrays that are not built yet are
     built first, in the folder, or in memory where it cannot be written. Further fields are opened when `field` asks
-    for them. Raises StoreError for a path without a store, an unfinished or damaged one, and one of a newer format.
+    for them. Labels kept beside the store are in `labels`, and `concepts` shows the preferred ones.
+    Raises StoreError for a path without a store, an unfinished or damaged one, and one of a newer format.
     """
     path = Path(path)
     manifest = read_manifest(path)
     m = open_own(path, manifest)
+    if table := labels_beside.store_labels(path, manifest):
+        m = m.with_labels(table)
     if not manifest.fields:
         return m
     return replace(m, beside=Beside((StoredFields(path.absolute(), manifest, open_own),))).backed(m.keeper)

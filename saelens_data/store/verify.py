@@ -10,6 +10,7 @@ import polars as pl
 
 from saelens_data.errors import StoreError
 from saelens_data.store import by_latent, derived, kept
+from saelens_data.store import labels as labels_beside
 from saelens_data.store.arrays import index_bytes
 from saelens_data.store.beside import not_the_field
 from saelens_data.store.files import LOCK
@@ -43,7 +44,7 @@ def verify_store(path: str | Path) -> list[str]:
         problems += _broken_format(path, manifest)
     problems += _derived_files(path, manifest)
     problems += [] if problems else _derived_values(path, manifest)
-    return [*problems, *_fields(path, manifest)]
+    return [*problems, *_labels(path, manifest), *_fields(path, manifest)]
 
 
 def _unfinished(path: Path, manifest: Manifest) -> Iterator[str]:
@@ -53,6 +54,7 @@ def _unfinished(path: Path, manifest: Manifest) -> Iterator[str]:
 
 def _strangers(path: Path, manifest: Manifest) -> Iterator[str]:
     known = {MANIFEST, LOCK, SHARDS, derived.FOLDER, by_latent.FOLDER, *kept.names(), *manifest.parts}
+    known.add(labels_beside.FILE)
     for kind in (derived, by_latent):
         known |= {f"{kind.FOLDER}/{name}" for name in (kind.INDEX, *kind.names(manifest))}
     fields = {field_path(path, name) for name in manifest.fields}
@@ -125,6 +127,13 @@ def _derived_values(path: Path, manifest: Manifest) -> Iterator[str]:
         wrong |= {f"by_latent/{name}" for name in by_latent.wrong_values(path, manifest)}
     for name in sorted(wrong):
         yield f"{path / derived.FOLDER / name} does not hold what the shards say: delete {derived.FOLDER}/"
+
+
+def _labels(path: Path, manifest: Manifest) -> Iterator[str]:
+    try:
+        labels_beside.store_labels(path, manifest)
+    except StoreError as error:
+        yield str(error)
 
 
 def _fields(path: Path, manifest: Manifest) -> Iterator[str]:

@@ -20,6 +20,7 @@ from filelock import Timeout
 from saelens_data.errors import InputError, StoreError, choices
 from saelens_data.matrix import ConceptMatrix, Source, Units
 from saelens_data.store import derived
+from saelens_data.store import labels as labels_beside
 from saelens_data.store.arrays import remove
 from saelens_data.store.beside import not_the_field, remove_strangers
 from saelens_data.store.files import LOCK, TEMPORARY, atomic_write_bytes, explained, locked
@@ -158,6 +159,7 @@ class StoreWriter:
             more = fields != found.fields
             self._manifest = write_manifest(self.path, replace(found, fields=fields, complete=False)) if more else found
         else:
+            labels_beside.store_labels(self.path, self._manifest)  # other than activations, they may have cost money
             self._manifest = write_manifest(self.path, self._manifest)
             remove(self.path / FIELDS)
         if lost := lost_parts(self.path, self._manifest):
@@ -213,8 +215,9 @@ class StoreWriter:
 
 
 def write_store(path: str | Path, m: ConceptMatrix, *, overwrite: bool = False) -> None:
-    """Save a matrix, such as a filtered one, as a new store, with all of its fields; `open_store` gives it back.
+    """Save a matrix, such as a filtered one, as a new store, with all of its fields and labels.
 
+    `open_store` gives it back.
     The columns `n_units`, `n_tokens` and `error` of `docs` come last in what is opened. Raises InputError for a
     matrix of means or without evidence, StoreError as `StoreWriter` does.
     """
@@ -231,6 +234,9 @@ def write_store(path: str | Path, m: ConceptMatrix, *, overwrite: bool = False) 
                 _write_rows(further, other)
                 further.finish()
         writer.finish()
+    if m.label_table is not None:
+        with explained(Path(path)), locked(Path(path), wait=derived.WAIT_SECONDS):
+            labels_beside.write_labels(Path(path), m.labels)
 
 
 def _narrow(m: ConceptMatrix) -> ConceptMatrix:
