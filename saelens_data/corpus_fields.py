@@ -114,6 +114,22 @@ class Turns(Sequence[tuple[Turn, ...]]):
         return hashed.hexdigest()
 
     @cached_property
+    def lengths(self) -> np.ndarray:
+        """Characters of all turns of each document, [documents] int64."""
+        ends = _pointers(self.content.str.len_chars().to_numpy())
+        return np.diff(ends[self.ptr])
+
+    @cached_property
+    def are_columns(self) -> bool:
+        """Whether the columns `system`, `prompt` and `text` say all: one turn of each at most, in this order."""
+        ranks = {role: rank for rank, role in enumerate(FIELDS["all"])}
+        rank = self.role.replace_strict(ranks, default=-1, return_dtype=pl.Int8).to_numpy()
+        first = np.zeros(len(rank), np.bool_)
+        first[self.ptr[:-1][np.diff(self.ptr) > 0]] = True
+        follows = np.diff(rank, prepend=np.int8(-1)) > 0
+        return bool((rank >= 0).all() and (first | follows).all() and not self.given.any())
+
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """Fields in which somebody says something, and `response` and `all` in any case."""
         return tuple(name for name in FIELDS if name in (DEFAULT_FIELD, "all") or self._has(name).any())

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from saelens_data.corpus import Corpus, read_corpus
-from saelens_data.encoders import DEFAULT_ENCODER, Encoder, find_encoder, identity_of, load_encoder
+from saelens_data.corpus_fields import Conversation
+from saelens_data.encoders import DEFAULT_ENCODER, Address, Encoder, Parts, encoder_identity, load_encoder
+from saelens_data.errors import InputError
+from saelens_data.labels.table import inherit_labels
 from saelens_data.matrix import ConceptMatrix, Units
 from saelens_data.store import Shard, StoreWriter, is_store, open_store
 from saelens_data.store.files import explained
-from saelens_data.store.manifest import read_manifest
+from saelens_data.store.manifest import field_path, read_manifest
 
 #: A shard closes at either of these; some twenty seconds of work is the most that a kill can lose.
 SHARD_DOCS = 2_000
@@ -24,6 +29,8 @@ SHARD_CHARS = 2_000_000
 #: What a cached store holds beside activations; a store of another kind has another name, so none is taken for it.
 _CACHED = "vectors"
 
+#: Texts, or conversations for an encoder that reads in context.
+Documents = Sequence[str | None] | Sequence[Conversation]
 #: Told (characters done, characters in all).
 Progress = Callable[[int, int], None]
 
@@ -36,54 +43,120 @@ def encode(
     text: str | None = None,
     id: str | None = None,  # noqa: A002
     limit: int | None = None,
+    field: str | None = None,
+    fields: Sequence[str] = (),
     dtype: str = "auto",
+    device: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    **parts: Unpack[Parts],
 ) -> ConceptMatrix:
     """Encode a corpus and open the result, a ConceptMatrix.
 
     `source` is anything that `read_corpus` takes, or its Corpus. `store` is the folder to write; without it the
     store lies in a cache, keyed by the content of the corpus and by the encoder. An unfinished store is completed.
-    Raises InputError, EncoderError or StoreError.
+    `field` names what is read of conversations: "response", "prompt", "system" or "all". Of several `fields` the first
+    is the matrix that is returned, and the others, kept in the same store, are what its method `field` gives.
+    Instead of an encoder a reader and an SAE may be given: `reader`, `layer`, `hook`, and `sae` (a path) or `release`
+    and `sae_id`. `device` is where a token reader runs. Raises InputError, EncoderError or StoreError.
     """
+    if given := {name: part for name, part in parts.items() if part is not None}:
+        if encoder != DEFAULT_ENCODER:
+            raise InputError(f"an encoder and {', '.join(given)} are both given: leave one out")
+        encoder = str(Address.of(**parts))
     corpus = source if isinstance(source, Corpus) else read_corpus(source, text=text, id=id, limit=limit)
+    corpus, *beside = _fields(corpus, field, fields)
     if store is None:
-        store = cache_path(corpus, encoder, dtype)
+        store = cache_path(corpus, encoder, dtype, [other.field_name for other in beside])
         if is_store(store) and read_manifest(store).complete:
-            return open_store(store)
+            return _labelled(store, encoder)
         with explained(store.parent):
             store.parent.mkdir(parents=True, exist_ok=True)
-    loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, dtype=dtype)
-    write_corpus(corpus, Path(store), loaded, overwrite=overwrite, progress=progress)
+    loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, dtype=dtype, device=device)
+    write_corpus(corpus, Path(store), loaded, beside=beside, overwrite=overwrite, progress=progress)
+    return _labelled(Path(store), loaded)
+
+
+def _labelled(store: Path, encoder: str | Path | Encoder) -> ConceptMatrix:
+    inherit_labels(store, encoder)
     return open_store(store)
 
 
+def _fields(corpus: Corpus, field: str | None, fields: Sequence[str]) -> list[Corpus]:
+    """The corpus of each field asked for, or the corpus as it is. Raises InputError for a field it has not."""
+    if field is not None and fields:
+        raise InputError(f"field '{field}' and fields {', '.join(fields)} are both given: name all of them in fields")
+    names = dict.fromkeys(fields if field is None else [field])
+    return [corpus.field(name) for name in names] or [corpus]
+
+
 def write_corpus(
-    corpus: Corpus, store: Path, encoder: Encoder, *, overwrite: bool = False, progress: Progress | None = None
+    corpus: Corpus,
+    store: Path,
+    encoder: Encoder,
+    *,
+    beside: Sequence[Corpus] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> None:
-    """Encode what `store` still lacks of a corpus. Raises StoreError if it holds another corpus or is in use."""
-    texts = corpus.docs["text"]
-    lengths = texts.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
-    plan = plan_shards(lengths)
-    done, total = 0, int(lengths.sum())
-    with StoreWriter(
+    """Encode what `store` still lacks of a corpus, and of the same documents in other fields, kept `beside` it.
+
+    Raises StoreError if the store holds another corpus or is in use.
+    """
+    # The columns of the documents are kept once, with the store's own field.
+    others = [replace(other, docs=other.docs.select("doc_id", "text")) for other in beside]
+    digests = {other.field_name: _digest(other, encoder) for other in others}
+    counts = [int(_lengths(part, encoder).sum()) for part in (corpus, *others)]
+    starts = [0, *accumulate(counts)]
+
+    def told(part: int) -> Progress | None:
+        return (lambda done, _: progress(starts[part] + done, starts[-1])) if progress else None
+
+    with _writer(store, corpus, encoder, fields=digests, overwrite=overwrite) as writer:
+        _write_missing(writer, corpus, encoder, told(0))
+        for number, other in enumerate(others, start=1):
+            with _writer(field_path(store, other.field_name), other, encoder) as further:
+                _write_missing(further, other, encoder, told(number))
+                further.finish()
+        writer.finish()
+
+
+def _writer(store: Path, corpus: Corpus, encoder: Encoder, **options: Any) -> StoreWriter:
+    return StoreWriter(
         store,
         docs=corpus.docs,
         concepts=encoder.concepts,
-        source=encoder.source(),
-        plan=plan,
+        source=replace(encoder.source(), field=corpus.field_name),
+        plan=plan_shards(_lengths(corpus, encoder)),
         digest=_digest(corpus, encoder),
         vector_dim=encoder.vector_dim,
-        overwrite=overwrite,
-    ) as writer:
-        missing = set(writer.missing)
-        for number, (start, end) in enumerate(plan):
-            if number in missing:
-                writer.write_shard(number, encode_robustly(encoder, texts[start:end].to_list()))
-            done += int(lengths[start:end].sum())
-            if progress:
-                progress(done, total)
-        writer.finish()
+        **options,
+    )
+
+
+def _lengths(corpus: Corpus, encoder: Encoder) -> np.ndarray:
+    """Characters that the encoder reads for each document, [documents] int64."""
+    if corpus.turns is not None and encoder.in_context:
+        return corpus.turns.lengths
+    return corpus.docs["text"].str.len_chars().fill_null(0).to_numpy().astype(np.int64)
+
+
+def _write_missing(writer: StoreWriter, corpus: Corpus, encoder: Encoder, progress: Progress | None) -> None:
+    lengths, missing, done = _lengths(corpus, encoder), set(writer.missing), 0
+    for number, (start, end) in enumerate(plan_shards(lengths)):
+        if number in missing:
+            writer.write_shard(number, encode_robustly(encoder, _documents(corpus, encoder, start, end)))
+        done += int(lengths[start:end].sum())
+        if progress:
+            progress(done, int(lengths.sum()))
+
+
+def _documents(corpus: Corpus, encoder: Encoder, start: int, end: int) -> Documents:
+    """Texts, or with their conversations where the encoder reads a turn after those before it."""
+    if corpus.turns is not None and encoder.in_context:
+        return corpus.conversations(start, end)
+    texts: list[str | None] = corpus.docs["text"][start:end].to_list()
+    return texts
 
 
 def plan_shards(lengths: np.ndarray) -> list[tuple[int, int]]:
@@ -99,15 +172,22 @@ def plan_shards(lengths: np.ndarray) -> list[tuple[int, int]]:
     return plan
 
 
-def encode_robustly(encoder: Encoder, texts: Sequence[str | None]) -> Shard:
+def encode_robustly(encoder: Encoder, texts: Documents) -> Shard:
     """Encode documents; one that cannot be encoded becomes an empty row that says why, found by bisection."""
     try:
-        return encoder.encode_texts(texts)
+        return _encoded(encoder, texts)
     except (RuntimeError, ValueError, TypeError, IndexError, OverflowError) as error:
         if len(texts) > 1:
             middle = len(texts) // 2
             return join_shards([encode_robustly(encoder, texts[:middle]), encode_robustly(encoder, texts[middle:])])
         return _failed(f"{type(error).__name__}: {error}".splitlines()[0], encoder.vector_dim)
+
+
+def _encoded(encoder: Encoder, documents: Documents) -> Shard:
+    talks = [document for document in documents if isinstance(document, Conversation)]
+    if talks:
+        return encoder.encode_conversations(talks)
+    return encoder.encode_texts([document for document in documents if not isinstance(document, Conversation)])
 
 
 def _failed(reason: str, vector_dim: int | None) -> Shard:
@@ -147,6 +227,8 @@ def join_shards(shards: Sequence[Shard]) -> Shard:
 def _digest(corpus: Corpus, encoder: Encoder) -> str:
     """Stands for everything that the numbers of a store depend on."""
     kept = "" if encoder.vector_dim is None else f"\nvectors {encoder.vector_dim}"
+    if corpus.turns is not None and encoder.in_context:
+        kept += f"\nturns {corpus.turns.digest}"
     return hashlib.sha256(f"{corpus.digest}\n{encoder.identity}\n{encoder.reader.dtype}{kept}".encode()).hexdigest()
 
 
@@ -158,8 +240,11 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "saelens_data"
 
 
-def cache_path(corpus: Corpus, encoder: str | Path | Encoder, dtype: str) -> Path:
-    """The cached store of a corpus: its name holds everything that the numbers depend on."""
-    identity = encoder.identity if isinstance(encoder, Encoder) else identity_of(find_encoder(encoder))
-    key = hashlib.sha256(f"{corpus.digest}\n{identity}\n{dtype}\n{_CACHED}".encode()).hexdigest()
+def cache_path(corpus: Corpus, encoder: str | Path | Encoder, dtype: str, beside: Sequence[str] = ()) -> Path:
+    """The cached store of a corpus, with the fields `beside` it: its name holds all that the numbers depend on."""
+    identity = encoder.identity if isinstance(encoder, Encoder) else encoder_identity(encoder)
+    kind = "\n".join([_CACHED, *sorted(beside)])
+    if corpus.turns is not None and not corpus.turns.are_columns:
+        kind += f"\nturns {corpus.turns.digest}"
+    key = hashlib.sha256(f"{corpus.digest}\n{identity}\n{dtype}\n{kind}".encode()).hexdigest()
     return cache_folder() / f"{key[:32]}.sae"

@@ -97,9 +97,7 @@ class Manifest:
             "latents": self.n_latents,
             **{count: self.total(count) for count in SHARD_COUNTS},
             **({} if self.vector_dim is None else {"vectors": {"dim": self.vector_dim, "of": VECTORS_OF}}),
-            **(
-                {"fields": {name: {"digest": self.fields[name]} for name in sorted(self.fields)}} if self.fields else {}
-            ),
+            **({"fields": fields} if fields else {}),
             "plan": [0, *(stop for _, stop in self.plan)],
             "parts": {name: self.parts[name] for name in (CONCEPTS, DOCS, *self.shard_names) if name in self.parts},
         }
