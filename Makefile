@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := saelens_data tests tools
 
-.PHONY: demo test lint encoder clean
+.PHONY: demo test lint oracle record-oracle encoder clean
 
 demo: .venv/demo
 	@mkdir -p demo
@@ -32,6 +32,20 @@ lint: .venv/test
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/demo
 
+# The libraries that published SAEs are compared with, live, in an environment of their own (0.9 GB, minutes). `make test`
+# compares with what they gave when `make record-oracle` was last run.
+oracle: .venv-oracle/ready
+	PYTHONPATH=. .venv-oracle/bin/python -m pytest tests/oracle
+
+record-oracle: .venv-oracle/ready
+	PYTHONPATH=. .venv-oracle/bin/python tests/oracle/record.py
+
+.venv-oracle/ready: tests/oracle/requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --requirement tests/oracle/requirements.txt
+	@touch $@
+
 # The bundled encoder, from the texts that its card names.
 TEXTS ?= sae_training_text.parquet
 encoder: .venv/demo
@@ -39,4 +53,4 @@ encoder: .venv/demo
 	$(BIN)/saelens-data train $(TEXTS) build/stdlib.jsonl -o build/minilm-8k --latents 8192 --k 64
 
 clean:
-	rm -rf .venv demo build
+	rm -rf .venv .venv-oracle demo build

@@ -14,29 +14,38 @@ from safetensors.torch import save_file
 D_IN, D_SAE = 12, 40
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+class Random:
+    """Numbers that are the same with every version of every library, so that recorded results stay true."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.RandomState(seed)  # its stream is frozen, that of the new ones is not
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return torch.from_numpy(self._rng.standard_normal(shape).astype(np.float32))
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        return torch.from_numpy(self._rng.random_sample(shape).astype(np.float32))
 
 
 def vectors(n: int = 60, seed: int = 7) -> torch.Tensor:
     """Vectors with an uneven mean, some of them long."""
-    g = generator(seed)
-    return (torch.randn(n, D_IN, generator=g) + torch.linspace(-1, 1, D_IN)) * (1 + 2 * torch.rand(n, 1, generator=g))
+    random = Random(seed)
+    return (random.normal(n, D_IN) + torch.linspace(-1, 1, D_IN)) * (1 + 2 * random.uniform(n, 1))
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
     """Our orientation. Decoder rows between 0.5 and 2 long, so that a convention about their length shows."""
-    g = generator(seed)
-    W_dec = torch.nn.functional.normalize(torch.randn(D_SAE, D_IN, generator=g), dim=1)
+    random = Random(seed)
+    W_dec = torch.nn.functional.normalize(random.normal(D_SAE, D_IN), dim=1)
     return {
-        "W_enc": torch.randn(D_IN, D_SAE, generator=g),
-        "b_enc": torch.randn(D_SAE, generator=g),
-        "W_dec": W_dec * (0.5 + 1.5 * torch.rand(D_SAE, 1, generator=g)),
-        "b_dec": torch.randn(D_IN, generator=g),
-        "threshold": torch.rand(D_SAE, generator=g) * 2,
-        "b_gate": torch.randn(D_SAE, generator=g),
-        "b_mag": torch.randn(D_SAE, generator=g),
-        "r_mag": 0.5 * torch.randn(D_SAE, generator=g),
+        "W_enc": random.normal(D_IN, D_SAE),
+        "b_enc": random.normal(D_SAE),
+        "W_dec": W_dec * (0.5 + 1.5 * random.uniform(D_SAE, 1)),
+        "b_dec": random.normal(D_IN),
+        "threshold": random.uniform(D_SAE) * 2,
+        "b_gate": random.normal(D_SAE),
+        "b_mag": random.normal(D_SAE),
+        "r_mag": 0.5 * random.normal(D_SAE),
     }
 
 
@@ -258,8 +267,10 @@ def sparsify(folder: Path, **config: Any) -> dict[str, torch.Tensor]:
     return w | {"path": inner}
 
 
-def dictionary_learning(folder: Path, name: str, **trainer: Any) -> dict[str, torch.Tensor]:
+def dictionary_learning(folder: Path, name: str, *, unit: bool = False, **trainer: Any) -> dict[str, torch.Tensor]:
     w = weights()
+    if unit:
+        w["W_dec"] = torch.nn.functional.normalize(w["W_dec"], dim=1)
     up = {key: w[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec")}
     linear = linear_names(w)
     bias = linear.pop("decoder.bias")

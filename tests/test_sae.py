@@ -191,17 +191,3 @@ def test_damaged_files_are_one_sentence(tmp_path):
     (tmp_path / "sae_weights.safetensors").write_bytes(b"nonsense")
     with pytest.raises(EncoderError, match="cannot be read"):
         load_saelens(tmp_path)
-
-
-@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk"])
-def test_sae_lens_loads_what_we_save(tmp_path, activation):
-    sae_lens = pytest.importorskip("sae_lens", reason="the extra [saelens] is not installed")
-    sae = make_sae(activation)
-    save_saelens(sae, tmp_path)
-    theirs = sae_lens.SAE.load_from_disk(str(tmp_path), device="cpu")
-    x = torch.randn(50, D_IN)
-    active = sae.encode(x)
-    ours = torch.zeros(50, D_SAE)
-    ours[active.row, active.latent] = active.value
-    torch.testing.assert_close(ours, theirs.encode(x).detach(), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(sae.decode(active, 50), theirs.decode(theirs.encode(x)).detach(), rtol=1e-5, atol=1e-5)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from saelens_data.errors import EncoderError
-from saelens_data.sae.formats.files import Options, described, known, read_json, read_tensors, take
+from saelens_data.sae.formats.files import Options, described, in_layer, known, read_json, read_tensors, take
 from saelens_data.sae.formats.saelens import gated
 from saelens_data.sae.formats.single_files import linear
 from saelens_data.sae.model import SAE
@@ -53,6 +53,7 @@ def read(folder: Path, options: Options) -> SAE:
             f"{folder}: {WEIGHTS} says k = {int(parts['k'])}, {CONFIG} {stated}: the files do not belong together"
         )
     layer, model = trainer.get("layer"), trainer.get("lm_name")
+    where = str(trainer.get("submodule_name") or options.origin or folder)
     sae = _BUILD[name](parts)
     k = options.k if options.k and sae.activation == "topk" else sae.k
     return replace(
@@ -63,7 +64,7 @@ def read(folder: Path, options: Options) -> SAE:
             architecture=name,
             layer=layer,
             model_name=model,
-            hook_name=trainer.get("submodule_name"),
+            hook_name=in_layer(layer, "resid_post") if "resid_post" in where else None,
         ),
     )
 

@@ -7,7 +7,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class Options:
     k: int | None = None
     #: What vectors are multiplied by, for files that say they want it and not how much.
     in_scale: float | None = None
+    #: What is known better than the file's own configuration says it.
+    config: Mapping[str, Any] = field(default_factory=dict)
+    #: Name of the repository it comes from, which may say what no file does.
+    origin: str = ""
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -109,6 +113,12 @@ def numbers_of(path: Path, pattern: str) -> int | None:
 def described(**facts: Any) -> dict[str, Any]:
     """Metadata: the facts that are known."""
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def in_layer(layer: int | None, place: str | None) -> str | None:
+    """The place as SAELens names it; None if either part is not known."""
+    names = {"attn_z": "attn.hook_z"}
+    return None if layer is None or place is None else f"blocks.{layer}.{names.get(place, f'hook_{place}')}"
 
 
 TRANSCODER = "a transcoder: it reads the input of a module and predicts its output, so nothing is reconstructed"

@@ -5,7 +5,10 @@ Both are jumprelu SAEs with a threshold for each latent, and b_dec is not subtra
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +19,7 @@ from saelens_data.sae.formats.files import (
     Options,
     Tensors,
     described,
+    in_layer,
     known,
     numbers_of,
     read_json,
@@ -26,15 +30,22 @@ from saelens_data.sae.model import SAE
 
 NPZ, SAFETENSORS = "params.npz", "params.safetensors"
 _SKIP_NAME = "affine_skip_connection"
+#: Places by the name of the repository, or of the folder; those of attention are before the heads are mixed.
+_PLACES = {"-res": "resid_post", "-mlp": "mlp_out", "-att": "attn_z"}
+_PLACES_2 = {"resid_post": "resid_post", "mlp_out": "mlp_out", "attn_out": "attn_z"}
 
 
-def read_npz(path: Path, options: Options) -> SAE:  # noqa: ARG001
+def read_npz(path: Path, options: Options) -> SAE:
     """Read the npz of a Gemma Scope folder, such as layer_20/width_16k/average_l0_71/params.npz."""
     if "embedding" in str(path):
         raise EncoderError(
             f"{path} is an SAE of the embeddings, which no reader here gives: take one of a layer's output"
         )
-    return _jumprelu(read_tensors(path), path, "Gemma Scope", transcoder="transcoder" in str(path))
+    origin = options.origin or str(path)
+    layer = numbers_of(path, r"layer_(\d+)")
+    place = next((place for sign, place in _PLACES.items() if re.search(sign, origin)), None)
+    about = described(layer=layer, hook_name=in_layer(layer, place))
+    return _jumprelu(read_tensors(path), path, "Gemma Scope", transcoder="transcoder" in origin, about=about)
 
 
 def read_safetensors(path: Path, options: Options) -> SAE:  # noqa: ARG001
@@ -46,12 +57,13 @@ def read_safetensors(path: Path, options: Options) -> SAE:  # noqa: ARG001
     tensors = read_tensors(path)
     out = config.get("hf_hook_point_out")
     transcoder = "transcoder" in str(path) or _SKIP_NAME in tensors or out not in (None, config.get("hf_hook_point_in"))
-    return _jumprelu(tensors, path, "Gemma Scope 2", transcoder=transcoder, config=config)
+    layer = numbers_of(path, r"layer_(\d+)")
+    place = next((place for sign, place in _PLACES_2.items() if re.search(sign, str(path.parent))), None)
+    about = described(layer=layer, model_name=config.get("model_name"), hook_name=in_layer(layer, place))
+    return _jumprelu(tensors, path, "Gemma Scope 2", transcoder=transcoder, about=about)
 
 
-def _jumprelu(
-    tensors: Tensors, path: Path, name: str, *, transcoder: bool, config: dict[str, object] | None = None
-) -> SAE:
+def _jumprelu(tensors: Tensors, path: Path, name: str, *, transcoder: bool, about: Mapping[str, Any]) -> SAE:
     tensors = {"W" + key[1:] if key.startswith("w_") else key: value for key, value in tensors.items()}
     wanted = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
     parts = take(tensors, wanted, path, optional=(_SKIP_NAME,), what=f"{name} SAE")
@@ -66,11 +78,6 @@ def _jumprelu(
         b_dec=torch.zeros(d_in) if transcoder else parts["b_dec"],
         activation="jumprelu",
         threshold=parts["threshold"],
-        metadata=described(
-            format=name,
-            layer=numbers_of(path, r"layer_(\d+)"),
-            model_name=(config or {}).get("model_name"),
-            hook_name=(config or {}).get("hf_hook_point_in"),
-        ),
+        metadata={"format": name, **about},
         notes=((TRANSCODER,) if transcoder else ()) + ((SKIP,) if _SKIP_NAME in parts else ()),
     )

@@ -58,7 +58,7 @@ def read(folder: Path, options: Options) -> SAE:
 
 def build(config: Mapping[str, Any], tensors: dict[str, Any], where: Path, options: Options) -> SAE:
     """The internal form of a SAELens configuration and its tensors; the bridge from a loaded SAE uses it too."""
-    config = _as_version_6(config)
+    config = _as_version_6({**config, **options.config})
     architecture = str(config["architecture"])
     if reason := _REFUSED.get(architecture):
         raise EncoderError(f"SAE in {where}: architecture '{architecture}' is not read: {reason}")
@@ -66,6 +66,10 @@ def build(config: Mapping[str, Any], tensors: dict[str, Any], where: Path, optio
     known(config["normalize_activations"], NORMS, where, "normalize_activations")
     known(config["reshape_activations"], ("none", "hook_z"), where, "reshape_activations")
     known(config["activation_fn"], ("relu", "topk"), where, "activation_fn")
+    if "transcoder" in architecture and config["apply_b_dec_to_input"]:
+        raise EncoderError(
+            f"SAE in {where}: apply_b_dec_to_input is not known for a transcoder, whose b_dec is its output's"
+        )
     if "log_threshold" in tensors:
         tensors = {**tensors, "threshold": tensors["log_threshold"].float().exp()}
         del tensors["log_threshold"]

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from saelens_data.errors import EncoderError
-from saelens_data.sae.formats.files import Options, Tensors, described, known, numbers_of, take
+from saelens_data.sae.formats.files import Options, Tensors, described, in_layer, known, numbers_of, take
 from saelens_data.sae.model import AS_IT_IS, LAYER_NORM, SAE, Activation
 
 _OPENAI_STATISTICS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
+
+_OPENAI_PLACES = {"resid_post_mlp": "resid_post", "resid_delta_mlp": "mlp_out", "resid_delta_attn": "attn_out"}
 
 
 def read(tensors: Tensors, path: Path, options: Options) -> SAE:
@@ -48,8 +50,14 @@ def _linear(tensors: Tensors, path: Path, name: str) -> SAE:
         parts["encoder.bias"],
         parts["decoder.weight"].t(),
         parts["decoder.bias"],
-        metadata=described(format=name, layer=numbers_of(Path(path.name), r"l(\d+)\.")),
+        metadata=_metadata(name, path, r"l(\d+)\."),
     )
+
+
+def _metadata(name: str, path: Path, pattern: str) -> dict[str, Any]:
+    """These are all SAEs of a layer's output, whose number stands in the file's name."""
+    layer = numbers_of(Path(path.name), pattern)
+    return described(format=name, layer=layer, hook_name=in_layer(layer, "resid_post"))
 
 
 def linear(
@@ -79,7 +87,6 @@ def _qwen_scope(tensors: Tensors, path: Path, options: Options) -> SAE:
         raise EncoderError(
             f"{path} does not hold k: give k, the number at the end of the repository's name (L0_50: 50)"
         )
-    layer = numbers_of(Path(path.name), r"layer(\d+)")
     return linear(
         parts["W_enc"].t(),
         parts["b_enc"],
@@ -87,7 +94,7 @@ def _qwen_scope(tensors: Tensors, path: Path, options: Options) -> SAE:
         parts["b_dec"],
         activation="topk",
         k=k,
-        metadata=described(format="Qwen-Scope", layer=layer),
+        metadata=_metadata("Qwen-Scope", path, r"layer(\d+)"),
     )
 
 
@@ -99,6 +106,8 @@ def _openai(tensors: Tensors, path: Path) -> SAE:
     wanted = ("pre_bias", "encoder.weight", "latent_bias", "decoder.weight")
     parts = take(weights, wanted, path, optional=_OPENAI_STATISTICS, what="OpenAI SAE")
     top = activation == "TopK"
+    layer = int(path.stem) if path.stem.isdecimal() else None
+    place = next((place for sign, place in _OPENAI_PLACES.items() if sign in str(path)), None)
     if top:
         known(state.get("postact_fn", "ReLU"), ("ReLU",), path, "postact_fn")
     return linear(
@@ -110,5 +119,5 @@ def _openai(tensors: Tensors, path: Path) -> SAE:
         activation="topk" if top else "relu",
         k=int(state["k"]) if top and "k" in state else None,
         norm=LAYER_NORM if top else AS_IT_IS,
-        metadata=described(format="OpenAI", layer=int(path.stem) if path.stem.isdecimal() else None),
+        metadata=described(format="OpenAI", layer=layer, hook_name=in_layer(layer, place)),
     )

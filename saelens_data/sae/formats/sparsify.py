@@ -6,6 +6,7 @@ of k equal groups. sae-lens's converter for these files differs in three places,
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from saelens_data.sae.formats.files import (
     TRANSCODER,
     Options,
     described,
+    in_layer,
     known,
     numbers_of,
     read_json,
@@ -43,6 +45,9 @@ def read(folder: Path, options: Options) -> SAE:
             f"the SAE in {folder} has {n} latents of {d_in} inputs, {CONFIG} says {stated} of {config.get('d_in')}: "
             "the two files do not belong together"
         )
+    named = re.fullmatch(r"(?:.*\.)?(?:layers|h)[._]\d+(\.mlp)?", folder.name)
+    layer = numbers_of(Path(folder.name), r"(?:layers|h)[._](\d+)")
+    place = None if named is None else "mlp_out" if named[1] else "resid_post"
     return SAE(
         W_enc=parts["encoder.weight"].t(),
         b_enc=parts["encoder.bias"],
@@ -51,8 +56,6 @@ def read(folder: Path, options: Options) -> SAE:
         b_dec=torch.zeros(d_in) if transcode else parts["b_dec"],
         activation="topk" if activation == "topk" else "groupmax",
         k=options.k or int(config["k"]),
-        metadata=described(
-            format="sparsify", hook_name=folder.name, layer=numbers_of(Path(folder.name), r"layers[._](\d+)")
-        ),
+        metadata=described(format="sparsify", layer=layer, hook_name=in_layer(layer, place) or folder.name),
         notes=((TRANSCODER,) if transcode else ()) + ((SKIP,) if "W_skip" in parts else ()),
     )
