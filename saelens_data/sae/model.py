@@ -272,11 +272,11 @@ class SAE:
 
         Raises ValueError if a vector is not finite.
         """
-        step = self.block_units
-        blocks = [self._encode_block(block) for block in torch.split(x, step)]
         if not len(x):
             empty = torch.empty(0, dtype=torch.int64, device=x.device)
             return Activations(empty, empty, torch.empty(0, device=x.device))
+        step = self.block_units
+        blocks = [self._encode_block(block) for block in torch.split(x, step)]
         rows = [block.row + i * step for i, block in enumerate(blocks)]
         return Activations(torch.cat(rows), torch.cat([b.latent for b in blocks]), torch.cat([b.value for b in blocks]))
 
