@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saelens_data.cluster import ClusterResult as ClusterResult
     from saelens_data.cluster import cluster as cluster
+    from saelens_data.cluster.estimator import ConceptClusterer as ConceptClusterer
+    from saelens_data.cluster.saved import assign as assign
     from saelens_data.concepts import find_concepts as find_concepts
     from saelens_data.corpus import Corpus as Corpus
     from saelens_data.corpus import read_corpus as read_corpus
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from saelens_data.encoders import load_encoder as load_encoder
     from saelens_data.errors import SaelensDataError as SaelensDataError
     from saelens_data.evidence import examples as examples
+    from saelens_data.labels.label import label as label
     from saelens_data.matrix import ConceptMatrix as ConceptMatrix
     from saelens_data.matrix import Source as Source
     from saelens_data.report import write_diff_report as write_diff_report
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 #: Public name -> where it lives. Each is imported when it is first asked for, so that `import saelens_data` is quick.
 _PUBLIC = {
     "ClusterResult": "cluster:ClusterResult",
+    "ConceptClusterer": "cluster.estimator:ConceptClusterer",
     "ConceptMatrix": "matrix:ConceptMatrix",
     "Corpus": "corpus:Corpus",
     "DiffResult": "diff:DiffResult",
@@ -51,6 +55,7 @@ _PUBLIC = {
     "Source": "matrix:Source",
     "aa_check": "diff.aa_check:aa_check",
     "aa_check_many": "diff.many_check:aa_check_many",
+    "assign": "cluster.saved:assign",
     "cluster": "cluster:cluster",
     "diff": "diff:diff",
     "diff_many": "diff.many:diff_many",
@@ -58,6 +63,7 @@ _PUBLIC = {
     "examples": "evidence:examples",
     "find_concepts": "concepts:find_concepts",
     "gate": "diff.gate:gate",
+    "label": "labels.label:label",
     "load_encoder": "encoders:load_encoder",
     "open": "store:open_store",
     "read_corpus": "corpus:read_corpus",

@@ -14,7 +14,10 @@ from saelens_data.cli.options import say
 from saelens_data.errors import SaelensDataError, choices
 
 #: Commands in the order of the help; each lives in the file of its name, and is imported when it is asked for.
-COMMANDS = ("encode", "info", "verify", "diff", "cluster", "retrieve", "concepts", "examples", "train", "encoders")
+COMMANDS = (
+    *("encode", "info", "verify", "diff", "correlate", "cluster"),
+    *("assign", "retrieve", "concepts", "examples", "label", "train", "encoders"),
+)
 
 
 class _Commands(click.Group):

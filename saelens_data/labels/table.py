@@ -20,6 +20,8 @@ from saelens_data.encoders import (
 )
 from saelens_data.errors import EncoderError, InputError, choices
 from saelens_data.label_table import LabelTable
+from saelens_data.labels.files import LabelFile
+from saelens_data.labels.importers import read_labels as read_label_file
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.store import is_store, open_store
 from saelens_data.store.derived import read_concepts as store_concepts
@@ -41,6 +43,8 @@ class LabelPlace:
     d_sae: int | None
     #: The concepts as they came with the encoder.
     concepts: pl.DataFrame
+    #: Name of the SAE's labels at Neuronpedia, MODEL/SOURCE; None if it is not known.
+    published: str | None = None
 
     @property
     def shipped(self) -> LabelTable:
@@ -60,7 +64,8 @@ def place_of(where: str | Path) -> LabelPlace:
         return _encoder_place(path)
     manifest = read_manifest(path)
     concepts = store_concepts(path, manifest)
-    return LabelPlace(path, manifest.source.sae_sha256, d_sae_of(concepts), concepts)
+    source = manifest.source
+    return LabelPlace(path, source.sae_sha256, d_sae_of(concepts), concepts, neuronpedia_of(source.encoder))
 
 
 def d_sae_of(concepts: pl.DataFrame) -> int | None:
@@ -90,6 +95,29 @@ def add_labels(
         return _preferring(place, kept.adding(newer), prefer or newer.prefer or kept.prefer)
 
     return _change(place, add)
+
+
+def import_labels(
+    where: str | Path,
+    path: str | Path,
+    *,
+    origin: str | None = None,
+    source: str | None = None,
+    prefer: tuple[str, ...] = (),
+) -> LabelFile:
+    """Read labels that others made (`read_labels`) and keep them as `add_labels` does; returns what was read.
+
+    Raises InputError too for labels that say they are of another SAE than the one here is known to be.
+    """
+    found = read_label_file(path, origin=origin, source=source)
+    place = place_of(where)
+    if place.published and found.source and "/" in found.source and found.source != place.published:
+        raise InputError(
+            f"the labels in '{path}' are of {found.source}, and the SAE here is {place.published}: "
+            "a latent's number means something else there"
+        )
+    add_labels(where, found.rows, prefer=prefer)
+    return found
 
 
 def prefer_labels(where: str | Path, *origins: str) -> LabelTable:

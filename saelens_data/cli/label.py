@@ -1,0 +1,294 @@
+"""`saelens-data label`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from saelens_data.cli.options import (
+    check_output,
+    corpus_options,
+    emit,
+    encoder_options,
+    open_or_encode,
+    output_options,
+    plain,
+    say,
+    stack,
+    stage_bars,
+)
+from saelens_data.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from saelens_data.labels.settings import LabelSettings
+    from saelens_data.matrix import ConceptMatrix
+
+_WHICH = stack(
+    click.option(
+        "--for",
+        "for_",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Label the latents in this result: a file of `diff`, `concepts`, ... with a column latent.",
+    ),
+    click.option("--latents", metavar="LIST", help="Label these latents: numbers with commas."),
+    click.option("--query", metavar="QUERY", help="Label the concepts that fit the phrases of a query."),
+    click.option("--all", "all_", is_flag=True, help="Label every latent that is active in these documents."),
+)
+_WHOM = stack(
+    click.option(
+        "--model", metavar="NAME", help="The model to ask; without one, only the labels there are are scored."
+    ),
+    click.option(
+        "--base-url", metavar="URL", help="An OpenAI-compatible endpoint.  [default: $OPENAI_BASE_URL, OpenAI]"
+    ),
+    click.option(
+        "--price", nargs=2, metavar="IN OUT", help="US dollars per million tokens, if the table does not know."
+    ),
+    click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True),
+)
+_LIMITS = stack(
+    click.option("--dry-run", is_flag=True, help="Show calls, tokens, cost and time, and send nothing."),
+    click.option("--max-cost", metavar="USD", help="Spend no more than this, all repetitions included."),
+    click.option("--max-calls", type=click.IntRange(min=0), help="Send no more calls than this."),
+    click.option("--max-tokens", type=click.IntRange(min=0), help="Use no more tokens than this, read and written."),
+)
+_HOW = stack(
+    click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True, help="Calls at once."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=120.0,
+        show_default=True,
+        help="Seconds for an answer.",
+    ),
+    click.option(
+        "--retries", type=click.IntRange(min=0), default=6, show_default=True, help="Times a failed call is repeated."
+    ),
+    click.option(
+        "--shown", type=click.IntRange(min=4), default=16, show_default=True, help="Documents the labeller sees."
+    ),
+    click.option(
+        "--judged",
+        type=click.IntRange(min=4),
+        default=16,
+        show_default=True,
+        help="Documents, with the concept and without, for the judge.",
+    ),
+    click.option(
+        "--journal",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Keep the answers in this file.",
+    ),
+    click.option(
+        "--verdicts",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write every verdict to this file.",
+    ),
+    click.option("--no-keep", is_flag=True, help="Do not keep the labels beside the store."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the documents."),
+)
+
+
+@click.command("label")
+@click.argument("store")
+@_WHICH
+@_WHOM
+@_LIMITS
+@_HOW
+@corpus_options
+@encoder_options
+@output_options
+def label_command(
+    store: str,
+    for_: Path | None,
+    latents: str | None,
+    query: str | None,
+    all_: bool,
+    dry_run: bool,
+    no_keep: bool,
+    verdicts: Path | None,
+    format_: str,
+    output: Path | None,
+    rows: int | None,
+    **options: Any,
+) -> None:
+    """Label concepts by a language model, and prove each label on documents that the model did not see.
+
+    The key is read from OPENAI_API_KEY and written nowhere. Labels that do not beat the ones there are are kept, but
+    not used. The same command goes on where it was interrupted, and pays nothing twice.
+
+    \b
+    Examples:
+      saelens-data label answers.sae --for diff.json --model gpt-4.1-mini --dry-run
+      saelens-data label answers.sae --for diff.json --model gpt-4.1-mini --max-cost 1.50
+      saelens-data label answers.sae --latents 12,407 --model NAME --base-url http://localhost:8000/v1
+    """
+    output = check_output(format_, output)
+    if verdicts is not None:
+        from saelens_data.cli.options import SUFFIXES, check_target
+
+        check_target(verdicts, SUFFIXES)
+    settings = _settings(options)
+    if sum((for_ is not None, latents is not None, query is not None, all_)) != 1:
+        raise InputError("which latents? give one of --for FILE, --latents LIST, --query QUERY and --all")
+    if dry_run and not options["model"]:
+        raise InputError("--dry-run shows what asking a model costs: name it with --model")
+    reading = {name: options.pop(name) for name in ("text", "limit", "encoder", "dtype")}
+    (m,) = open_or_encode(store, id=options.pop("id_"), **reading)
+    wanted = _wanted(m, for_, latents, query)
+    asked = {name: options[name] for name in ("model", "base_url", "seed")}
+    if dry_run:
+        from saelens_data.labels.label import plan_labels
+
+        plan = plan_labels(m, wanted, settings=settings, **asked)
+        say(plan.summary())
+        for note in plan.notes:
+            say(note)
+        emit(plan, format_, output, rows)
+        return
+    _label(m, store, wanted, settings, {**asked, **_limits(options)}, no_keep, verdicts, (format_, output, rows))
+
+
+def _label(
+    m: ConceptMatrix,
+    store: str,
+    wanted: list[int] | None,
+    settings: LabelSettings,
+    asked: dict[str, Any],
+    no_keep: bool,
+    verdicts: Path | None,
+    shown: tuple[str, Path | None, int | None],
+) -> None:
+    from saelens_data.labels.label import label
+    from saelens_data.labels.table import add_labels
+    from saelens_data.results import Result
+
+    with stage_bars() as progress:
+        result = label(m, wanted, settings=settings, progress=progress, **asked)
+    say(result.summary())
+    for note in result.notes:
+        say(note)
+    emit(result, *shown, view=_view, right=("score", "before", "fuzzing", "embedding"))
+    if verdicts is not None:
+        Result(result.verdicts, result.parameters, kind="verdicts").save(verdicts)
+        say(f"wrote {verdicts}")
+    if result.labels.height and not no_keep:
+        place = _place(m, store)
+        add_labels(place, result.labels)
+        say(f"kept beside {place}")
+
+
+def _place(m: ConceptMatrix, store: str) -> Path:
+    """The folder of the store, in the cache if a file of texts was given."""
+    return Path(getattr(m.keeper, "path", store))
+
+
+def _settings(options: dict[str, Any]) -> LabelSettings:
+    from saelens_data.labels.ask import Patience
+    from saelens_data.labels.sample import Sizes
+    from saelens_data.labels.settings import LabelSettings
+
+    return LabelSettings(
+        sizes=Sizes(options.pop("shown"), options.pop("judged")),
+        patience=Patience(retries=options.pop("retries")),
+        concurrency=options.pop("concurrency"),
+        timeout=options.pop("timeout"),
+        temperature=options.pop("temperature"),
+        price=options.pop("price"),
+        journal=options.pop("journal"),
+    )
+
+
+def _limits(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("max_cost", "max_calls", "max_tokens")}
+
+
+def _wanted(m: ConceptMatrix, for_: Path | None, latents: str | None, query: str | None) -> list[int] | None:
+    """The latents asked for; None for all that are active."""
+    if for_ is not None:
+        return _latents_in(for_)
+    if latents is not None:
+        return _numbers(latents)
+    return None if query is None else _fitting(m, query)
+
+
+def _numbers(said: str) -> list[int]:
+    try:
+        return [int(part) for part in said.replace(",", " ").split()]
+    except ValueError as error:
+        raise InputError(f"'{said}' is no list of latents: give numbers with commas, such as 12,407") from error
+
+
+def _latents_in(path: Path) -> list[int]:
+    """The latents of a saved result, in its order. Raises InputError for a file that has none."""
+    import polars as pl
+
+    readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
+    try:
+        if path.suffix.lower() == ".json":
+            values: Sequence[Any] = [row["latent"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+        elif path.suffix.lower() in readers:
+            values = readers[path.suffix.lower()](path)["latent"].to_list()  # type: ignore[operator]
+        else:
+            raise InputError(f"{path}: a saved result ends in .json, .jsonl, .csv or .parquet")
+        return [int(value) for value in values if value is not None]
+    except (pl.exceptions.PolarsError, OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has no latents: give a saved result that has a column 'latent'") from error
+
+
+def _fitting(m: ConceptMatrix, query: str) -> list[int]:
+    """The latents that a query names, and those that fit its phrases. Raises InputError if there are none."""
+    from saelens_data.concepts import find_concepts
+    from saelens_data.diff.selection import concepts_in
+    from saelens_data.query import Latent, Phrase
+
+    found: list[int] = []
+    for concept in concepts_in(query) or [Phrase(text=query)]:
+        if isinstance(concept, Latent):
+            found.append(concept.number)
+        else:
+            fitting = find_concepts(m, concept.text, n=m.n_concepts).frame.filter("fits")
+            found += fitting["latent"].to_list()
+    if not found:
+        raise InputError(
+            f"no concept fits '{query}': `saelens-data concepts` shows the nearest, --latents takes numbers"
+        )
+    return found
+
+
+def _view(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows for a reader."""
+    import polars as pl
+
+    lines = [
+        {
+            "latent": str(row["latent"]),
+            "label": plain(row["label"]),
+            "used": "yes" if row["used"] else "no",
+            "score": _with_interval(row, "score"),
+            "before": "" if row["before_score"] is None else f"{row['before_score']:.2f}",
+            "fuzzing": _with_interval(row, "fuzzing"),
+            "embedding": _with_interval(row, "embedding")
+            if row["embedding"] is not None
+            else ("" if row["before_embedding"] is None else f"({row['before_embedding']:.2f})"),
+            "label before": plain(row["before"]),
+            "why not": plain(row["why"]),
+        }
+        for row in frame.iter_rows(named=True)
+    ]
+    return pl.DataFrame(lines)
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return ""
+    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
