@@ -42,3 +42,7 @@ def choices(asked: str, available: Iterable[str], *, most: int = 12) -> str:
     hint = f"did you mean '{near[0]}'? " if near else ""
     shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
     return f"{hint}available: {shown}"
+
+
+class EncoderWarning(UserWarning):
+    """Something about a reader and its SAE that a user should look at before trusting what they find."""

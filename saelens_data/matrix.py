@@ -74,12 +74,19 @@ class Source:
     dtype: str = "float32"
     #: Versions of the libraries that made the numbers.
     versions: Mapping[str, str] = field(default_factory=dict)
+    #: What a look at some texts said of reader and SAE when they were loaded; says nothing of these documents.
+    checks: Mapping[str, float] = field(default_factory=dict)
     #: Which field of conversations was read; plain texts are "response" too.
     field: str = DEFAULT_FIELD
 
+    @property
+    def unit(self) -> str:
+        """What the units of a document are: "token", or "span"."""
+        return "token" if "overlap" in self.limits else "span"
+
     def differences(self, other: Source) -> list[str]:
-        """Name the fields in which two sources disagree; dtype and versions only round."""
-        keys = (f.name for f in fields(self) if f.name not in ("dtype", "versions"))
+        """Name the fields in which two sources disagree; dtype and versions only round, checks are none."""
+        keys = (f.name for f in fields(self) if f.name not in ("dtype", "versions", "checks"))
         return [key for key in keys if getattr(self, key) != getattr(other, key)]
 
     def require_same(self, other: Source) -> None:

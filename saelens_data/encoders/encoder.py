@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,8 @@ class Encoder:
     sae_sha256: str
     #: Changes with anything that changes the numbers, as `identity_of`.
     identity: str = ""
+    #: Figures of a token reader and its SAE on some bundled texts, as `encoders.check` has them.
+    checks: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.reader.d_in != self.sae.d_in:
@@ -60,6 +62,7 @@ class Encoder:
             limits=dict(self.reader.limits),
             dtype=str(self.reader.dtype).removeprefix("torch."),
             versions={name: version(name) for name in libraries},
+            checks=dict(self.checks),
         )
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from saelens_data import published
 from saelens_data.errors import EncoderError, choices
 from saelens_data.matrix import CONCEPT_SCHEMA, Source
 
@@ -70,8 +71,8 @@ def find_encoder(name: str | Path) -> Path:
         if (folder / ENCODER_FILE).is_file():
             return folder
     raise EncoderError(
-        f"no encoder '{name}': give a bundled name ({choices(str(name), bundled_encoders())}) or a folder that "
-        "`saelens-data train` wrote"
+        f"no encoder '{name}': give a name ({choices(str(name), [*bundled_encoders(), *published.names()])}) or a "
+        "folder that `saelens-data train` wrote"
     )
 
 

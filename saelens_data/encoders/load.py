@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saelens_data.encoders.address import Address
+from saelens_data.encoders.check import check, concerns
 from saelens_data.encoders.encoder import Encoder
 from saelens_data.encoders.folders import (
     DEFAULT_ENCODER,
@@ -18,7 +20,8 @@ from saelens_data.encoders.folders import (
     read_spec,
     sha256_of_file,
 )
-from saelens_data.errors import EncoderError
+from saelens_data.encoders.names import address_of
+from saelens_data.errors import EncoderError, EncoderWarning
 
 if TYPE_CHECKING:
     from saelens_data.readers.base import Reader
@@ -36,13 +39,13 @@ def load_encoder(
     device_map: str | Mapping[str, Any] | None = None,
     compiled: bool = False,
 ) -> Encoder:
-    """Load a bundled encoder by name, the folder that `train` wrote, or a reader and an SAE by their `Address`.
+    """Load a bundled or a published encoder by name, the folder that `train` wrote, or reader and SAE by an `Address`.
 
     `device` ("cpu", "cuda", ...; None: a GPU if there is one), `device_map` (transformers' way to spread a model over
     several) and `compiled` (torch.compile) are for token readers; span readers run on the CPU.
     Raises EncoderError, listing what there is, for an unknown name or a folder that is not an encoder.
     """
-    address = name if isinstance(name, Address) else Address.parse(name)
+    address = address_of(name)
     how = {"dtype": dtype, "device": device, "device_map": device_map, "compiled": compiled}
     if address is not None:
         return _of_parts(address, how)
@@ -54,7 +57,7 @@ def load_encoder(
             f"encoder {spec['name']} was trained on other weights of {reader.name} (sha256 "
             f"{wanted[:12]}…, found {reader.sha256[:12]}…): install those, or train an encoder on these"
         )
-    sae = _placed(_read_sae(folder), reader)
+    sae, checks = _placed(_read_sae(folder), reader, spec["name"])
     return Encoder(
         spec["name"],
         reader,
@@ -62,6 +65,7 @@ def load_encoder(
         read_concepts(folder, sae.d_sae),
         sha256_of_file(folder / WEIGHTS_FILE),
         identity_of(folder),
+        checks,
     )
 
 
@@ -70,7 +74,7 @@ def encoder_identity(name: str | Path | Address) -> str:
 
     Raises EncoderError for an unknown name.
     """
-    address = name if isinstance(name, Address) else Address.parse(name)
+    address = address_of(name)
     if address is None:
         return identity_of(find_encoder(name))
     parts = [str(address)]
@@ -87,7 +91,7 @@ def encoder_identity(name: str | Path | Address) -> str:
 
 def check_encoder(name: str | Path) -> None:
     """Raise EncoderError at once for a name that loading would refuse, without loading anything large."""
-    address = Address.parse(name)
+    address = address_of(name)
     if address is None:
         find_encoder(name)
     elif address.release is None and not Path(address.sae).exists():
@@ -109,8 +113,9 @@ def _of_parts(address: Address, how: Mapping[str, Any]) -> Encoder:
     hook = Hook.parse(where)
     reader = TokenReader.load(name, hook, **how)
     whole = Address(name, str(hook), address.sae)
-    placed = _placed(sae, reader, str(whole))
-    return Encoder(str(whole), reader, placed, read_concepts(None, sae.d_sae), _hash_of(sae), encoder_identity(whole))
+    placed, checks = _placed(sae, reader, str(whole))
+    concepts = read_concepts(None, sae.d_sae)
+    return Encoder(str(whole), reader, placed, concepts, _hash_of(sae), encoder_identity(whole), checks)
 
 
 def _token_reader(spec: Mapping[str, Any], how: Mapping[str, Any]) -> Reader:
@@ -130,14 +135,31 @@ def _span_reader(spec: Mapping[str, Any], dtype: str) -> Reader:
 
 def _read_sae(where: Path | Address) -> SAE:
     from saelens_data.sae.checkpoints import load_saelens  # noqa: PLC0415
+    from saelens_data.sae.formats import read_sae  # noqa: PLC0415
 
-    return load_saelens(where if isinstance(where, Path) else Path(where.sae))
+    if isinstance(where, Path):
+        return load_saelens(where)
+    if where.release is None:
+        return read_sae(where.sae)
+    from saelens_data.sae.formats.releases import read_release  # noqa: PLC0415
+
+    return read_release(*where.release)
 
 
-def _placed(sae: SAE, reader: Reader, name: str = "") -> SAE:
+def _placed(sae: SAE, reader: Reader, name: str) -> tuple[SAE, dict[str, float]]:
+    """The SAE where the reader is and in its dtype, and, of a token reader, whether they fit each other."""
+    from saelens_data.readers.tokens import TokenReader  # noqa: PLC0415
+
     if reader.d_in != sae.d_in:
         raise EncoderError(f"encoder {name}: the reader gives {reader.d_in} numbers, the SAE reads {sae.d_in}")
-    return sae.to(reader.dtype, getattr(reader, "device", None))
+    if not isinstance(reader, TokenReader):
+        return sae.to(reader.dtype), {}
+    placed = sae.to(reader.dtype, reader.device)
+    checks = check(reader, placed)
+    for concern in (*sae.notes, *concerns(checks)):
+        warnings.warn(f"encoder {name}: {concern}", EncoderWarning, stacklevel=3)
+    # The decoder has done its part, and is as large as the encoder.
+    return placed.without_decoder(), checks
 
 
 def _hash_of(sae: SAE) -> str:

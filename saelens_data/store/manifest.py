@@ -238,6 +238,8 @@ def _source_content(source: Source) -> dict[str, Any]:
     values = {f.name: getattr(source, f.name) for f in fields(source)}
     if source.field == DEFAULT_FIELD:  # as in stores from before there were fields
         del values["field"]
+    if not source.checks:
+        del values["checks"]
     return {k: dict(sorted(v.items())) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 
