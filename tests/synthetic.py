@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.sparse import csr_array
 
 from saelens_data.matrix import CONCEPT_SCHEMA, ConceptMatrix, Evidence, Source, Units
 from saelens_data.store import Shard, StoreWriter, shard_plan
+from saelens_data.store.manifest import field_path
 
 SOURCE = Source("tiny", "reader", "aa", "sae", "bb", "final", limits={"span": 9, "batch": 3}, versions={"numpy": "2"})
 
@@ -112,13 +114,36 @@ def write(path: Path, m: ConceptMatrix, docs_per_shard: int = 3, order: int | No
         store.finish()
 
 
+def write_fields(path: Path, fields: Mapping[str, ConceptMatrix], docs_per_shard: int = 3, **changes: object) -> None:
+    """A store of several fields: the first is its own, and of the others the texts alone are kept."""
+    (own, m), *beside = fields.items()
+    digests = {name: f"{changes.get('digest', 'digest')} of {name}" for name, _ in beside}
+    source = replace(m.source, field=own)
+    with writer(path, m, docs_per_shard, source=source, fields=digests, **changes) as store:
+        _fill(store, m, docs_per_shard)
+        for name, other in beside:
+            docs, source = other.docs.select("doc_id", "text"), replace(other.source, field=name)
+            options = {"docs": docs, "source": source, "digest": digests[name]}
+            with writer(field_path(path, name), other, docs_per_shard, **options) as further:
+                _fill(further, other, docs_per_shard)
+                further.finish()
+        store.finish()
+
+
+def _fill(store: StoreWriter, m: ConceptMatrix, docs_per_shard: int) -> None:
+    for number in store.missing:
+        start = number * docs_per_shard
+        store.write_shard(number, shard_of(m, start, min(start + docs_per_shard, m.n_docs)))
+
+
 def main() -> None:
     """`synthetic.py PATH write ORDER`: write a store in shuffled order. `synthetic.py PATH hold`: lock it and wait.
+    `synthetic.py PATH fields`: write a store of three fields.
 
     Says "begun" before it writes, then "synced" whenever something has reached the disk.
     """
     path, what = Path(sys.argv[1]), sys.argv[2]
-    m = random_matrix(3, 120, 20)
+    m = random_matrix(3, 24, 20) if what == "fields" else random_matrix(3, 120, 20)
     print("begun", flush=True)
     sync = os.fsync
 
@@ -131,6 +156,8 @@ def main() -> None:
         with writer(path, m):
             print("held", flush=True)
             sys.stdin.read()
+    elif what == "fields":
+        write_fields(path, {"response": m, "prompt": random_matrix(4, 24, 20), "all": random_matrix(5, 24, 20)})
     else:
         write(path, m, order=int(sys.argv[3]))
 

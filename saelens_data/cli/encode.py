@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from saelens_data.cli.options import corpus_options, encoder_options, progress_bar, say
+from saelens_data.cli.options import encoder_options, progress_bar, reader_options, say, text_options
+from saelens_data.errors import InputError
 from saelens_data.wording import count
+
+if TYPE_CHECKING:
+    from saelens_data.matrix import ConceptMatrix
 
 
 @click.command("encode")
@@ -15,8 +21,16 @@ from saelens_data.wording import count
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Store to write  [default: SOURCE.sae, beside it]"
 )
-@corpus_options
+@text_options
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME",
+    help="Of conversations: response (the default), prompt, system or all; repeat it to keep several in one store.",
+)
 @encoder_options
+@reader_options
 @click.option("--overwrite", is_flag=True, help="Replace a store that holds something else.")
 def encode_command(
     source: str,
@@ -24,34 +38,60 @@ def encode_command(
     text: str | None,
     id_: str | None,
     limit: int | None,
+    fields: tuple[str, ...],
     encoder: str,
     dtype: str,
+    device: str | None,
     overwrite: bool,
+    **parts: Any,
 ) -> None:
     """Encode texts into a store. Run it again after an interruption, and it goes on where it stopped.
 
     \b
     Example: saelens-data encode answers.jsonl -o answers.sae
+    Example: saelens-data encode chats.jsonl --field prompt --field response
+    Example: saelens-data encode answers.jsonl --reader MODEL --layer 19 --sae SAE_FOLDER
     """
     from saelens_data.corpus import read_corpus
     from saelens_data.encode import encode
-    from saelens_data.encoders import find_encoder
+    from saelens_data.encoders import Address, check_encoder
 
-    find_encoder(encoder)
+    if any(part is not None for part in parts.values()):
+        if click.get_current_context().get_parameter_source("encoder") is ParameterSource.COMMANDLINE:
+            raise InputError("--encoder and a reader with an SAE are both given: leave one out")
+        encoder = str(Address.of(**parts))
+    check_encoder(encoder)
     corpus = read_corpus(source, text=text, id=id_, limit=limit)
     store = output or _beside(Path(source).expanduser(), corpus.name)
     say(f"{source}: {count(corpus.docs.height, 'document')}, layout: {corpus.schema}")
-    for note in corpus.notes:
+    read = [corpus.field(name) for name in fields] or [corpus]
+    for note in dict.fromkeys(note for part in read for note in part.notes):
         say(f"  {note}")
     with progress_bar(f"encoding {Path(source).name}") as progress:
-        m = encode(corpus, store=store, encoder=encoder, dtype=dtype, overwrite=overwrite, progress=progress)
+        m = encode(
+            corpus,
+            store=store,
+            encoder=encoder,
+            fields=fields,
+            dtype=dtype,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for name in m.fields:
+        _tell(store, m.field(name), name if fields else "")
+
+
+def _tell(store: Path, m: ConceptMatrix, field: str) -> None:
+    """Say what a store holds, and which documents could not be encoded."""
     failed = m.docs.filter(m.docs["error"].is_not_null())
     for doc_id, error in failed.select("doc_id", "error").head(5).iter_rows():
         say(f"  not encoded: document '{doc_id}': {error}")
     if failed.height > 5:
         say(f"  and {failed.height - 5:,} more: see the column 'error'")
-    spans = count(int(m.docs["n_units"].sum()), "span")
-    say(f"{store}: {count(m.n_docs, 'document')}, {spans}, {count(m.X.nnz, 'activation')}")
+    spans = count(int(m.docs["n_units"].sum()), m.source.unit)
+    of = f", field {field}" if field else ""
+    say(f"{store}{of}: {count(m.n_docs, 'document')}, {spans}, {count(m.X.nnz, 'activation')}")
 
 
 def _beside(source: Path, name: str) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from saelens_data.errors import InputError
+from saelens_data.errors import EncoderWarning, InputError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +38,26 @@ def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
+#: Where `corpus_options` leaves the value of --field for `open_or_encode`.
+_FIELD = "saelens_data.field"
+
+
 def corpus_options(function: F) -> F:
+    """--text, --id, --limit and --field: how to read a file of texts, and which field of a store.
+
+    The command itself has no use for --field, so its function is not called with it.
+    """
+
+    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        ctx.meta[_FIELD] = value
+
+    read = "Read this of conversations, or this field of a store: response, prompt, system or all."
+    return stack(text_options, click.option("--field", metavar="NAME", expose_value=False, callback=keep, help=read))(
+        function
+    )
+
+
+def text_options(function: F) -> F:
     """--text, --id and --limit: how to read a file of texts."""
     return stack(
         click.option("--text", metavar="COL", help="Column that holds the text; found by itself for known layouts."),
@@ -59,6 +79,21 @@ def encoder_options(function: F) -> F:
     )(function)
 
 
+def reader_options(function: F) -> F:
+    """--reader and its kin: a reader and an SAE in place of an encoder."""
+    return stack(
+        click.option(
+            "--reader", metavar="MODEL", help="Read tokens with this model: its name on the hub, or a folder."
+        ),
+        click.option("--layer", type=click.IntRange(min=0), help="Layer whose states the SAE reads, counted from 0."),
+        click.option("--hook", metavar="PLACE", help="resid_post, resid_pre, mlp_out, attn_out or attn_z."),
+        click.option("--sae", metavar="PATH", help="The SAE: its folder or file."),
+        click.option("--release", metavar="NAME", help="Or its release in SAELens's catalogue,"),
+        click.option("--sae-id", metavar="ID", help="and its name there."),
+        click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...  [default: a GPU if there is one]"),
+    )(function)
+
+
 def output_options(function: F) -> F:
     """-f, -o and -n: what comes out."""
     return stack(
@@ -76,9 +111,26 @@ def say(message: str) -> None:
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yield an update (done, total) that draws a bar on stderr; silent where stderr is no terminal."""
-    with stage_bars(quiet=True) as report:
+    with stage_bars(quiet=True) as report, _warnings_said():
         report(label, 0, 1, "")  # something to look at while the model loads
         yield lambda done, total: report(label, done, total, "")
+
+
+@contextmanager
+def _warnings_said() -> Iterator[None]:
+    """Say what warns of an encoder as everything else is said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", EncoderWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, EncoderWarning):
+                say(f"note: {message}")
+            else:
+                others(message, category, *where)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager
@@ -113,36 +165,47 @@ def stage_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int, str]
         yield draw
 
 
-def open_or_encode(*sources: str, encoder: str, dtype: str, **reading: Any) -> list[ConceptMatrix]:
+def open_or_encode(
+    *sources: str, encoder: str, dtype: str, fields: Sequence[str] = (), **reading: Any
+) -> list[ConceptMatrix]:
     """Open stores, or encode files of texts into the cache; a store keeps the encoder it was made with.
+
+    Each is given in the first of `fields`, from which the others are opened, or in that of --field.
 
     All are read before the first is encoded, so that a wrong name is found at once and not after minutes.
     """
     from saelens_data.corpus import Corpus
     from saelens_data.encode import encode
-    from saelens_data.encoders import find_encoder
+    from saelens_data.encoders import check_encoder
 
-    find_encoder(encoder)
+    check_encoder(encoder)
+    context = click.get_current_context(silent=True)
+    if (field := context.meta.get(_FIELD) if context else None) and not fields:
+        fields = (field,)
     found = []
-    for part, source in [(_open_or_read(source, reading), source) for source in sources]:
+    for part, source in [(_open_or_read(source, fields, reading), source) for source in sources]:
         if isinstance(part, Corpus):
             with progress_bar(f"encoding {Path(source).name}") as progress:
-                found.append(encode(part, encoder=encoder, dtype=dtype, progress=progress))
+                found.append(encode(part, encoder=encoder, dtype=dtype, fields=fields, progress=progress))
         else:
             found.append(part)
     return found
 
 
-def _open_or_read(source: str, reading: dict[str, Any]) -> ConceptMatrix | Corpus:
+def _open_or_read(source: str, fields: Sequence[str], reading: dict[str, Any]) -> ConceptMatrix | Corpus:
     from saelens_data.store import is_store, open_store
 
     if is_store(source):
         if given := [f"--{option}" for option, value in reading.items() if value is not None]:
             say(f"{source} is a store, already encoded: {' and '.join(given)} can change nothing in it")
-        return open_store(source)
+        m = open_store(source)
+        opened = [m.field(name) for name in fields]
+        return opened[0] if opened else m
     from saelens_data.corpus import read_corpus
 
     corpus = read_corpus(source, **reading)
+    for name in reversed(fields):  # all are looked for; the notes are those of the first
+        corpus = corpus.field(name)
     for note in corpus.notes:
         say(f"{source}: {note}")
     return corpus
