@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     import polars as pl
 
     from saelens_data.cluster import ClusterResult
+    from saelens_data.matrix import ConceptMatrix
 
 #: Concepts of a cluster that the table shows.
 _SHOWN = 4
 
 
-class _Clusters(click.ParamType):
+class _Clusters(click.ParamType[Any]):
     """A number of clusters, or "auto"."""
 
     name = "N|auto"
@@ -79,7 +80,7 @@ _SAID = stack(
 _file = click.Path(dir_okay=False, path_type=Path)
 _WRITTEN = stack(
     click.option("--assignments", type=_file, metavar="FILE", help="Write doc_id, cluster and membership here."),
-    click.option("--save", type=_file, metavar="FILE", help="Keep the clusters in FILE.safetensors, for `--assign`."),
+    click.option("--save", type=_file, metavar="FILE", help="Keep the clusters in FILE.safetensors, for `assign`."),
 )
 
 
@@ -112,22 +113,58 @@ def cluster_command(
     saelens-data cluster answers.jsonl --latents axis.csv -k 4 --truth style --leakage topic
     """
     output = check_output(format_, output)
-    if assignments is not None:
-        check_target(assignments, SUFFIXES)
-    reading = {name: options.pop(name) for name in ("text", "id_", "limit", "encoder", "dtype")}
-    reading["id"] = reading.pop("id_")
+    for path, suffixes in ((assignments, SUFFIXES), (save, (".safetensors",))):
+        if path is not None:
+            check_target(path, suffixes)
+    reading = {name: options.pop(name) for name in ("text", "limit", "encoder", "dtype")} | {"id": options.pop("id_")}
+    axis = {name: options.pop(name) for name in ("by", "concepts", "without")}
+    if not show_axis and options["k"] is None and options["method"] != "hdbscan":
+        raise InputError("how many clusters? Give -k with a number, or -k auto to have it chosen by stability")
     (m,) = open_or_encode(store, **reading)
+    axis["latents"] = None if latents is None else _read_latents(latents)
+    if show_axis:
+        _show_axis(m, axis, format_, output, rows)
+        return
     from saelens_data.cluster import cluster
 
-    axis = {name: options.pop(name) for name in ("by", "concepts", "without")}
     result = cluster(m, **axis, **options)
     emit(result, format_, output, rows, view=_view, right=("share", "stability"))
     _say(result)
-    if assignments is not None:
-        from saelens_data.results import Result
+    _write(result, assignments, save)
 
+
+def _read_latents(path: Path) -> pl.DataFrame:
+    """A table of latents, as --show-axis -o writes it. Raises InputError for one that cannot be read."""
+    import polars as pl
+
+    readers: dict[str, Any] = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"cannot read latents from '{path}': its name must end in {' or '.join(readers)}")
+    try:
+        table: pl.DataFrame = readers[path.suffix.lower()](path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"'{path}' cannot be read as a table of latents: {str(error).splitlines()[0]}") from error
+    return table
+
+
+def _show_axis(m: ConceptMatrix, asked: dict[str, Any], format_: str, output: Path | None, rows: int | None) -> None:
+    from saelens_data.cluster.run import find_axis
+    from saelens_data.results import Result
+
+    axis = find_axis(m, **asked)
+    emit(Result(axis.table, {}, kind="axis"), format_, output, rows)
+    say(f"{axis.n:,} concepts; edit the list (-o FILE.csv) and give it back with --latents FILE.csv")
+
+
+def _write(result: ClusterResult, assignments: Path | None, save: Path | None) -> None:
+    from saelens_data.results import Result
+
+    if assignments is not None:
         Result(result.assignments, result.parameters, kind="assignments").save(assignments)
         say(f"wrote {assignments}")
+    if save is not None:
+        result.save_clusters(save)
+        say(f"wrote {save}; put other documents into these clusters with: saelens-data assign {save} STORE")
 
 
 def _view(frame: pl.DataFrame) -> pl.DataFrame:

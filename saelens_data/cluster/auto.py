@@ -18,9 +18,9 @@ from saelens_data.cluster.methods import nearest
 from saelens_data.errors import InputError
 
 #: Numbers of clusters that are tried, if there are this many documents for each.
-TRIED, _EACH = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 20, 25, 30), 10
+TRIED, _EACH = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25), 10
 #: Pairs of halves for each, documents drawn for them, and starts of k-means.
-PAIRS, _MOST, _STARTS = 10, 2_000, 3
+PAIRS, _MOST, _STARTS = 8, 1_500, 2
 #: What counts as more stable: the mean is higher by so much, and by so many standard errors.
 LEAST_EXCESS, _ERRORS = 0.05, 3.0
 

@@ -26,7 +26,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from saelens_data.cluster.axis import Axis
 from saelens_data.encoders import decoder_directions
 from saelens_data.errors import InputError, choices
-from saelens_data.matrix import ConceptMatrix, canonical_csr
+from saelens_data.matrix import ConceptMatrix, Source, canonical_csr
 
 Space = Literal["reconstruction", "svd", "graph"]
 SPACES: tuple[str, ...] = get_args(Space)
@@ -45,7 +45,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """How documents are placed: a table of `latents` [n] int32 with `basis` [n, r] float32, and `offset` [r] float32."""
+    """How documents are placed: a row of `basis` [n, r] float32 for each of `latents` [n] int32; `offset` [r] float32."""
 
     latents: np.ndarray
     basis: np.ndarray
@@ -104,7 +104,7 @@ class Coordinates:
         return len(self.rows)
 
     @cached_property
-    def Z(self) -> np.ndarray:
+    def Z(self) -> np.ndarray:  # noqa: N802
         """The same, each document of length 1."""
         return unit(self.P)
 
@@ -143,7 +143,9 @@ def coordinates(
     W = directions_of(m, axis)
     if W is None and (space == "reconstruction" or axis.removed is not None):
         what = "the reconstruction" if space == "reconstruction" else "what is to be left out"
-        raise InputError(f"{what} needs the decoder of encoder '{m.source.encoder}', which is not at hand or has changed")
+        raise InputError(
+            f"{what} needs the decoder of encoder '{m.source.encoder}', which is not at hand or has changed"
+        )
     space = space or ("svd" if W is None else "reconstruction")
     used = X[np.flatnonzero(np.diff(X.indptr))]
     if space == "reconstruction":
@@ -194,13 +196,15 @@ def _counted(m: ConceptMatrix, axis: Axis, W: np.ndarray) -> np.ndarray:
     """Directions [chosen, dim] without what is removed, each times its weight, and the reader's parts by theirs."""
     if axis.removed is not None:
         W = W - (W @ axis.removed.T) @ axis.removed
-    return np.asarray(W * _parts(m)[: W.shape[1]] * axis.weights[:, None], dtype=np.float32)
+    scale = _parts(m.source)[: W.shape[1]]
+    return np.asarray(W * scale * axis.weights[:, None], dtype=np.float32)
 
 
-def _parts(m: ConceptMatrix) -> np.ndarray:
+def _parts(source: Source) -> np.ndarray:
     """What each number of the reader's space counts, [dim]: its states beside the embedding less than that."""
-    dim, parts = decoder_directions(m.source).shape[1], m.source.hook.split("+")
-    if "final" not in parts or len(parts) == 1 or dim % len(parts):
+    W, parts = decoder_directions(source), source.hook.split("+")
+    dim = 0 if W is None else W.shape[1]
+    if "final" not in parts or dim % len(parts):
         return np.ones(dim, dtype=np.float32)
     return np.repeat([1.0 if part == "final" else BESIDE for part in parts], dim // len(parts)).astype(np.float32)
 
@@ -285,9 +289,7 @@ def _signed(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])]))
 
 
-def _residual(
-    X: csr_array, basis: np.ndarray, offset: np.ndarray, along: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _residual(X: csr_array, basis: np.ndarray, offset: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The map less what a document's values along the removed directions, `along` [chosen, r], say of it linearly."""
     scores, placed = X @ along, X @ basis - offset
     mean = scores.mean(axis=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -66,7 +68,7 @@ SCHEMA = {
 }
 
 
-def _words(m: ConceptMatrix, row: int, latents: list[int]) -> dict[str, object]:
+def _words(m: ConceptMatrix, row: int, latents: list[int]) -> dict[str, Any]:
     """The text of a document around the first of `latents` that is active in it; its beginning where none is."""
     text = m.docs["text"][row] if "text" in m.docs.columns else None
     span, found = None, None
@@ -75,7 +77,7 @@ def _words(m: ConceptMatrix, row: int, latents: list[int]) -> dict[str, object]:
             if spans := evidence_for(m, latent, [row]):
                 span, found = spans[0], latent
                 break
-    place = {"latent": found, "start": span.start, "end": span.end} if isinstance(span, Span) else {}
+    place: dict[str, Any] = {"latent": found, "start": span.start, "end": span.end} if isinstance(span, Span) else {}
     if text is None:
         return place
     part = passage(text, span, chars=CHARS)

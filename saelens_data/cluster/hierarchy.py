@@ -10,10 +10,10 @@ import polars as pl
 
 @dataclass(frozen=True, eq=False)
 class MergeTree:
-    """Ward's merges of clusters of given sizes. `merges` [clusters - 1, 4] float64, as scipy.cluster.hierarchy has them.
+    """Ward's merges of clusters. `merges` [clusters - 1, 4] float64 is a linkage as scipy.cluster.hierarchy has it.
 
     Rows are (one, other, height, documents): the nodes 0 to k - 1 are the clusters, node k + i is what row i makes. The
-    height is the root of twice the sum of squares that the merge adds, so that for single documents it is their distance.
+    height is the root of twice the sum of squares that the merge adds: for single documents it is their distance.
     """
 
     merges: np.ndarray
@@ -59,20 +59,21 @@ def merge_tree(centres: np.ndarray, sizes: np.ndarray) -> MergeTree:
     By the recurrence of Lance & Williams with the sizes at the leaves, which scipy's linkage takes as 1 each:
     a merge of clusters of n and m documents adds n m / (n + m) times the squared distance of their centres.
     """
-    centres, sizes = centres.astype(np.float64), sizes.astype(np.float64)
-    k = len(centres)
-    alive = dict(enumerate(zip(centres, sizes, strict=True)))
-    merges = np.empty((k - 1, 4))
+    k, at = len(centres), centres.astype(np.float64)
+    size, node = sizes.astype(np.float64), np.arange(k)
+    alive, merges = np.ones(k, dtype=bool), np.empty((k - 1, 4))
+    cost = np.array([_costs(at, size, i) for i in range(k)])
     for i in range(k - 1):
-        cost, one, other = min(
-            (_cost(alive[a], alive[b]), a, b) for a in alive for b in alive if a < b
-        )
-        (x, n), (y, m) = alive.pop(one), alive.pop(other)
-        alive[k + i] = ((n * x + m * y) / (n + m), n + m)
-        merges[i] = one, other, np.sqrt(2 * cost), n + m
+        open_ = np.where(alive[:, None] & alive[None, :] & ~np.eye(k, dtype=bool), cost, np.inf)
+        one, other = sorted(divmod(int(open_.argmin()), k), key=lambda place: node[place])
+        n = size[one] + size[other]
+        merges[i] = node[one], node[other], np.sqrt(2 * cost[one, other]), n
+        at[one], size[one], node[one] = (size[one] * at[one] + size[other] * at[other]) / n, n, k + i
+        alive[other] = False
+        cost[one] = cost[:, one] = _costs(at, size, one)
     return MergeTree(merges)
 
 
-def _cost(one: tuple[np.ndarray, float], other: tuple[np.ndarray, float]) -> float:
-    (x, n), (y, m) = one, other
-    return float(n * m / (n + m) * ((x - y) ** 2).sum())
+def _costs(at: np.ndarray, size: np.ndarray, i: int) -> np.ndarray:
+    """What merging cluster i with each adds to the sum of squares, [clusters]."""
+    return np.asarray(size * size[i] / (size + size[i]) * ((at - at[i]) ** 2).sum(axis=1))

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from saelens_data.errors import InputError
+from saelens_data.wording import count
 
 Method = Literal["kmeans", "hdbscan", "spectral"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -67,7 +68,9 @@ def hdbscan(Z: np.ndarray, *, least: int) -> Clusters:
     from sklearn.cluster import HDBSCAN  # noqa: PLC0415
 
     if not 2 <= least <= len(Z):
-        raise InputError(f"clusters of at least {least} documents asked for, and {len(Z):,} can be grouped: give 2 to {len(Z):,}")
+        raise InputError(
+            f"clusters of at least {least} documents asked for, and {len(Z):,} can be grouped: give 2 to {len(Z):,}"
+        )
     found = HDBSCAN(min_cluster_size=least, copy=True).fit(Z)
     labels = found.labels_.astype(np.int64)
     if labels.max() < 0:
@@ -134,7 +137,7 @@ def means(Z: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
 
 def nearest(Z: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """The number of the nearest centre, [documents] int64."""
-    return distances(Z, centres).argmin(axis=1).astype(np.int64)
+    return np.asarray(distances(Z, centres).argmin(axis=1), dtype=np.int64)
 
 
 def membership(Z: np.ndarray, labels: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -159,6 +162,6 @@ def distances(Z: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def _check_k(k: int, n: int) -> None:
     if k < 2:
-        raise InputError(f"{k} clusters asked for: give 2 or more")
+        raise InputError(f"{count(k, 'cluster')} asked for: give 2 or more")
     if k > n:
         raise InputError(f"{k} clusters asked for, and only {n:,} documents can be grouped: give fewer")

@@ -10,8 +10,7 @@ against the rest, and q is corrected over all of them.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,7 @@ from scipy.sparse import csr_array
 from saelens_data import stats
 from saelens_data.cluster.quality import crossed
 from saelens_data.diff.comparison import Counts, Looks, rank_law
+from saelens_data.diff.grouping import decoder_of, group_latents
 from saelens_data.matrix import ConceptMatrix
 
 #: Documents that concepts are tested on, at most, and in how many of them one must be active to be tested.
@@ -66,11 +66,12 @@ def name_clusters(
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(labels >= 0)
     tested_on = rows if len(rows) <= _TESTED else np.sort(rng.choice(rows, _TESTED, replace=False))
-    support = np.bincount(m.take_docs(tested_on).X.indices, minlength=m.n_concepts)
-    candidates = np.flatnonzero(support >= _SUPPORT)
+    part = m.take_docs(tested_on)
+    candidates = np.flatnonzero(np.bincount(part.X.indices, minlength=m.n_concepts) >= _SUPPORT)
+    family = group_latents((part,), decoder_of(part)).of[: m.n_concepts]
     p = np.full((k, m.n_concepts), np.nan)
     above = np.zeros((k, m.n_concepts), dtype=bool)
-    for tested, made in _rounds(m, labels, columns, regroup, candidates, rng):
+    for tested, made in _rounds(labels, columns, family, regroup, candidates, rng):
         rows_here = tested_on[made[tested_on] >= 0]
         found = one_against_rest(csr_array(m.X[rows_here][:, tested]), made[rows_here], k)
         p[:, tested], above[:, tested] = found.p, found.above
@@ -79,7 +80,7 @@ def name_clusters(
     if known.any():
         q[known] = stats.benjamini_hochberg(p[known])
     here, there = _densities(m, labels, k)
-    table = _listed(m, columns, here, there, q, above, alpha, np.bincount(labels[rows], minlength=k), len(rows))
+    table = _listed(m, columns, family, (here, there), (q, above & (q < alpha)), np.bincount(labels[rows], minlength=k))
     return Naming(short_names(table, k), table, int(known.sum()), len(tested_on))
 
 
@@ -108,21 +109,28 @@ def one_against_rest(X: csr_array, labels: np.ndarray, k: int, alpha: float = 0.
 
 
 def _rounds(
-    m: ConceptMatrix,
     labels: np.ndarray,
     columns: np.ndarray,
+    family: np.ndarray,
     regroup: Regroup,
     candidates: np.ndarray,
     rng: np.random.Generator,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(concepts to test, the clusters to test them on): those of no part in the clusters, and the two halves."""
-    others = np.setdiff1d(candidates, columns)
-    rounds = [(others, labels)] if len(others) else []
-    half = rng.permutation(len(columns)) % 2 == 0
-    for side in (half, ~half):
-        tested = np.intersect1d(candidates, columns[side])
-        if len(tested) and not side.all():
-            rounds.append((tested, matched(labels, regroup(~side))))
+    """(concepts to test, the clusters to test them on): those of no part in the clusters, and the two halves.
+
+    `family` [latents] is the group of near-duplicates of each, all of which are on one side.
+    """
+    side = rng.permutation(int(family.max()) + 1) % 2 == 0
+    half = side[family]
+    part = np.zeros(len(family), dtype=bool)
+    part[columns] = True
+    part = np.isin(family, family[part])  # a near-duplicate of a chosen concept is as circular as that one
+    rounds = [(others, labels)] if len(others := candidates[~part[candidates]]) else []
+    for tested in (half, ~half):
+        own = candidates[(part & tested)[candidates]]
+        kept = ~tested[columns]
+        if len(own) and kept.any():
+            rounds.append((own, matched(labels, regroup(kept))))
     return rounds
 
 
@@ -138,7 +146,7 @@ def matched(labels: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _densities(m: ConceptMatrix, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the documents of each cluster, and of all others, in which each latent is active, [clusters, latents]."""
+    """Share of documents in which each latent is active, [clusters, latents]: of each cluster, and of all others."""
     rows = np.flatnonzero(labels >= 0)
     pattern = csr_array((np.ones(m.X.nnz), m.X.indices, m.X.indptr), shape=m.X.shape)
     member = csr_array((np.ones(len(rows)), (labels[rows], rows)), shape=(k, m.n_docs))
@@ -150,24 +158,26 @@ def _densities(m: ConceptMatrix, labels: np.ndarray, k: int) -> tuple[np.ndarray
 def _listed(
     m: ConceptMatrix,
     columns: np.ndarray,
-    here: np.ndarray,
-    there: np.ndarray,
-    q: np.ndarray,
-    above: np.ndarray,
-    alpha: float,
+    family: np.ndarray,
+    density: tuple[np.ndarray, np.ndarray],
+    tested: tuple[np.ndarray, np.ndarray],
     sizes: np.ndarray,
-    n: int,
 ) -> pl.DataFrame:
-    """Of each cluster the concepts that occur more often in it, those that pass the test first, by least difference."""
+    """Of each cluster the concepts that occur more often in it, those that pass the test first, by least difference.
+
+    Of near-duplicates the first stands for all.
+    """
+    (here, there), (q, passes) = density, tested
     is_chosen = np.zeros(m.n_concepts, dtype=bool)
     is_chosen[columns] = True
-    lines = []
+    lines, n = [], int(sizes.sum())
     for cluster, size in enumerate(sizes.tolist()):
-        counts = [np.rint(share * of).astype(np.int64) for share, of in ((here[cluster], size), (there[cluster], n - size))]
-        low, high = stats.newcombe_unpaired(*counts, max(size, 1), max(n - size, 1))
-        passed = (q[cluster] < alpha) & above[cluster]
+        rest, passed = n - size, passes[cluster]
+        inside, outside = (np.rint(of).astype(np.int64) for of in (here[cluster] * size, there[cluster] * rest))
+        low, high = stats.newcombe_unpaired(inside, outside, max(size, 1), max(rest, 1))
         order = np.lexsort((np.arange(m.n_concepts), -low.round(12), ~passed))
-        order = order[(here[cluster] > there[cluster])[order]][:LISTED]
+        order = order[(here[cluster] > there[cluster])[order]]
+        order = order[np.sort(np.unique(family[order], return_index=True)[1])][:LISTED]
         lines += [
             {
                 "cluster": cluster,
@@ -210,31 +220,28 @@ def _label(m: ConceptMatrix, column: int) -> str | None:
 
 
 def short_names(concepts: pl.DataFrame, k: int) -> list[str]:
-    """A name for each cluster: the first words of the labels of its first concepts, none of them used twice.
+    """A name for each cluster: up to three words of its concepts' labels, none of them used twice.
 
-    Words that are listed for several clusters tell none of them apart and serve only where nothing else is left.
-    Clusters take turns, one word each, so that each gets its best that no other took before. A concept without a label
-    gives its number; a cluster without concepts is called by its own.
+    A word counts for a cluster as its concepts are more frequent there than elsewhere, less what it counts for another,
+    so that one which is listed for all names none. The words that count most are given out first. A concept without a
+    label gives its number; a cluster without concepts is called by its own.
     """
-    offers = [list(dict.fromkeys(_offers(concepts.filter(pl.col("cluster") == cluster)))) for cluster in range(k)]
-    shared = Counter(word for own in offers for word in own)
-    taken: set[str] = set()
-    names: list[list[str]] = [[] for _ in range(k)]
-    for turn in range(NAMED):
-        for cluster, own in enumerate(offers):
-            free = [word for word in own if word not in taken]
-            word = next((word for word in free if shared[word] == 1), None if turn else next(iter(free), None))
-            if word is not None:
-                taken.add(word)
-                names[cluster].append(word)
-    return [", ".join(words) if words else f"cluster {cluster}" for cluster, words in enumerate(names)]
-
-
-def _offers(concepts: pl.DataFrame) -> Sequence[str]:
-    """The first part of each label, then the second: labels of the bundled encoder join phrases by ' · '."""
+    weight: dict[str, np.ndarray] = {}
     rows = concepts.filter("apart") if concepts["apart"].any() else concepts
-    parts = [
-        [part.strip() for part in label.split("·")] if label else [f"latent {latent}"]
-        for latent, label in rows.select("latent", "label").iter_rows()
-    ]
-    return [one[at] for at in range(max(map(len, parts), default=0)) for one in parts if at < len(one) and one[at]]
+    for cluster, rank, latent, label, difference in rows.select(
+        "cluster", "rank", "latent", "label", "difference"
+    ).iter_rows():
+        parts = [part.strip() for part in label.split("·")] if label else [f"latent {latent}"]
+        for at, word in enumerate(part for part in parts if part):
+            # Labels of the bundled encoder join phrases by ' · ', the most telling first.
+            weight.setdefault(word, np.zeros(k))[cluster] += difference / (1 + at) - 1e-9 * rank
+    offers = []
+    for word, counts in weight.items():
+        cluster = int(counts.argmax())
+        other = np.delete(counts, cluster).max() if k > 1 else 0.0
+        offers.append((other - counts[cluster], cluster, word))
+    names: list[list[str]] = [[] for _ in range(k)]
+    for margin, cluster, word in sorted(offers):
+        if len(names[cluster]) < NAMED and (margin < 0 or not names[cluster]):
+            names[cluster].append(word)
+    return [", ".join(words) if words else f"cluster {cluster}" for cluster, words in enumerate(names)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from saelens_data.cluster.axis import Axis
 from saelens_data.cluster.coordinates import Coordinates
 from saelens_data.cluster.hierarchy import MergeTree
 from saelens_data.cluster.methods import Clusters
+from saelens_data.cluster.saved import SavedClusters
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 from saelens_data.wording import count, share
@@ -82,12 +85,47 @@ class ClusterResult(Result):
         series = pl.Series("cluster", coarse, dtype=pl.Int32)
         return self.assignments.with_columns(cluster=pl.when(series >= 0).then(series))
 
+    def save_clusters(self, path: str | os.PathLike[str]) -> Path:
+        """Keep the clusters in a .safetensors file, for `assign`. Raises InputError where it cannot be written."""
+        return SavedClusters.of(self).save(Path(path))
+
+    def plot(self, colour: str | None = None) -> Any:
+        """A map of the documents by their first two components, as an Altair chart; coloured by cluster or a column.
+
+        At most 5,000 documents are drawn. Raises MissingExtraError without Altair, InputError for an unknown column.
+        """
+        from saelens_data.cluster.plot import scatter  # noqa: PLC0415
+
+        return scatter(self, colour)
+
     def quality_in_words(self) -> list[str]:
-        """Sentences on what the clusters agree with, and what they give away."""
-        said = [f"Silhouette in concept space {self.quality['silhouette']:.2f} (1 well apart, 0 touching)."]
-        if truth := self.quality.get("truth"):
+        """Sentences on how far apart the clusters are, what they agree with, and what they give away."""
+        q, asked = self.quality, self.parameters
+        said = []
+        if self.curve is not None:
+            tried = self.curve["k"].to_list()
+            chosen = self.curve.row(by_predicate=pl.col("k") == self.k, named=True)
             said.append(
-                f"Agreement with '{self.parameters['truth']}' ({truth.values} values): accuracy {truth.accuracy:.3f} "
+                f"{self.k} clusters were chosen of {tried[0]} to {tried[-1]}: made of two halves they agree at "
+                f"{chosen['stability']:.2f}, in data without clusters at {chosen['null']:.2f}."
+            )
+        said += [f"Silhouette in concept space {q['silhouette']:.2f} (1 well apart, 0 touching)."]
+        if truth := q.get("truth"):
+            said.append(
+                f"Agreement with '{asked['truth']}' ({count(truth.values, 'value')}): accuracy {truth.accuracy:.3f} "
                 f"(clusters and values matched one to one), NMI {truth.nmi:.3f}, ARI {truth.ari:.3f}."
+            )
+        if leak := q.get("leakage"):
+            before = q.get("leakage_before")
+            was = f"; with nothing left out {before.gain:.3f} (NMI {before.nmi:.3f})" if before else ""
+            said.append(
+                f"Leakage of '{asked['leakage']}': {leak.gain:.3f} (0 none, 1 all; NMI {leak.nmi:.3f}){was}. The most "
+                f"frequent value of each cluster is right for {share(leak.predicted)} of documents, that of all for "
+                f"{share(leak.majority)}."
+            )
+        if left := q.get("left_out"):
+            said.append(
+                f"Of what was left out, {share(left['explained'])} of the variance still lies between clusters; with "
+                f"nothing left out {share(left['explained_before'])}."
             )
         return said

@@ -11,9 +11,10 @@ import polars as pl
 
 from saelens_data.cluster.auto import TRIED, Auto, choose_k
 from saelens_data.cluster.axis import Axis, all_concepts
-from saelens_data.cluster.coordinates import DIMENSIONS, FOR_EACH, Coordinates, Pooling, Space, chosen, coordinates
+from saelens_data.cluster.coordinates import DIMENSIONS, FOR_EACH, Coordinates, Pooling, chosen, coordinates
 from saelens_data.cluster.examples import example_documents
 from saelens_data.cluster.hierarchy import merge_tree
+from saelens_data.cluster.leakage import left_out
 from saelens_data.cluster.methods import METHODS, Clusters, Method, hdbscan, kmeans, spectral
 from saelens_data.cluster.naming import Naming, Regroup, name_clusters
 from saelens_data.cluster.quality import SHARE, Grouping, agreement, silhouette, stability
@@ -31,7 +32,6 @@ class Options:
     method: Method
     least: int | None
     pooling: Pooling
-    space: Space | None
     seed: int
 
 
@@ -46,7 +46,6 @@ def cluster(
     method: Method = "kmeans",
     least: int | None = None,
     pooling: Pooling = "mean",
-    space: Space | None = None,
     truth: str | None = None,
     leakage: str | None = None,
     seed: int = 0,
@@ -56,19 +55,19 @@ def cluster(
     The axis: phrases `by`, a query `concepts` of the concept language, or a table `latents` with a column "latent" (and
     "weight", if they count differently); all concepts without any. `without`: phrases for what is to be left out.
     `method`: "kmeans" and "spectral" (the paper's; for small sets) make `k` clusters, "auto" being chosen by stability;
-    "hdbscan" finds how many there are of at least `least` documents. `truth` and `leakage` name columns that the clusters
-    are compared with: what they should follow, and what they should not.
+    "hdbscan" finds how many there are of at least `least` documents. `truth` and `leakage` name columns that the
+    clusters are compared with: what they should follow, and what they should not.
 
     Documents in which none of the chosen concepts is active stay unassigned. Raises InputError for options that do not
     go together, for a column that is not there, and for fewer documents than clusters.
     """
-    options = Options(k, method, least, pooling, space, seed)
+    options = Options(k, method, least, pooling, seed)
     _check(m, options, truth, leakage)
     by, without = _phrases(by), _phrases(without)
     m, notes = _usable(m)
-    axis = _axis(m, by, concepts, without, latents)
+    axis = find_axis(m, by, concepts=concepts, without=without, latents=latents)
     most = DIMENSIONS if k is None else FOR_EACH * (max(TRIED) if k == "auto" else k)
-    placed = coordinates(m, axis, space=space, pooling=pooling, dimensions=most, seed=seed)
+    placed = coordinates(m, axis, pooling=pooling, dimensions=most, seed=seed)
     auto = choose_k(placed.P, seed=seed) if k == "auto" else None
     if auto and auto.k is None:
         best = auto.curve.sort("excess", descending=True).row(0, named=True)
@@ -84,10 +83,18 @@ def cluster(
     whole[placed.rows] = found.labels
     naming = name_clusters(m, whole, axis.columns, _regroup(m, axis, found.k, options), seed=seed)
     quality = _quality(m, axis, placed, found, options)
-    for asked, column in (("truth", truth), ("leakage", leakage)):
-        if column is not None:
-            quality[asked] = agreement(whole, _codes(m, column))
-    return _told(m, axis, placed, found, naming, quality, options, auto, notes, {"by": by, "without": without, "truth": truth, "leakage": leakage})
+    if truth is not None:
+        quality["truth"] = agreement(whole, _codes(m, truth))
+    if leakage is not None:
+        quality["leakage"] = agreement(whole, _codes(m, leakage))
+    if without:
+        before = _before(m, find_axis(m, by, concepts=concepts, latents=latents), replace(options, k=found.k))
+        if axis.removed is not None:
+            quality["left_out"] = left_out(m, axis.removed, whole, before)
+        if leakage is not None:
+            quality["leakage_before"] = agreement(before, _codes(m, leakage))
+    asked = {"by": by, "concepts": concepts, "without": without, "truth": truth, "leakage": leakage}
+    return _told(m, axis, placed, found, naming, quality, options=options, auto=auto, notes=notes, asked=asked)
 
 
 def group(m: ConceptMatrix, axis: Axis, placed: Coordinates, options: Options) -> Clusters:
@@ -101,6 +108,16 @@ def group(m: ConceptMatrix, axis: Axis, placed: Coordinates, options: Options) -
     return kmeans(placed.Z, options.k, seed=options.seed)
 
 
+def _before(m: ConceptMatrix, axis: Axis, options: Options) -> np.ndarray:
+    """The clusters [documents] as they would be with nothing left out, -1 for none; by k-means for hdbscan's k."""
+    assert isinstance(options.k, int)
+    placed = coordinates(m, axis, pooling=options.pooling, dimensions=FOR_EACH * options.k, seed=options.seed)
+    method: Method = "kmeans" if options.method == "hdbscan" else options.method
+    labels = np.full(m.n_docs, -1, dtype=np.int64)
+    labels[placed.rows] = group(m, axis, placed, replace(options, method=method)).labels
+    return labels
+
+
 def _regroup(m: ConceptMatrix, axis: Axis, k: int, options: Options) -> Regroup:
     """Clusters by some of the chosen concepts: k-means whatever the method, which only serves to test the others."""
 
@@ -108,9 +125,7 @@ def _regroup(m: ConceptMatrix, axis: Axis, k: int, options: Options) -> Regroup:
         labels = np.full(m.n_docs, -1, dtype=np.int64)
         part = replace(axis, columns=axis.columns[kept], weights=axis.weights[kept])
         try:
-            placed = coordinates(
-                m, part, space=options.space, pooling=options.pooling, dimensions=FOR_EACH * k, seed=options.seed
-            )
+            placed = coordinates(m, part, pooling=options.pooling, dimensions=FOR_EACH * k, seed=options.seed)
             labels[placed.rows] = kmeans(placed.Z, k, seed=options.seed, starts=3).labels
         except InputError:  # too few concepts or documents are left: nothing can be tested so
             pass
@@ -119,9 +134,7 @@ def _regroup(m: ConceptMatrix, axis: Axis, k: int, options: Options) -> Regroup:
     return by_some
 
 
-def _quality(
-    m: ConceptMatrix, axis: Axis, placed: Coordinates, found: Clusters, options: Options
-) -> dict[str, Any]:
+def _quality(m: ConceptMatrix, axis: Axis, placed: Coordinates, found: Clusters, options: Options) -> dict[str, Any]:
     again = stability(found.labels, _again(m, axis, placed, found, options), seed=options.seed)
     return {
         "stability": again.ari,
@@ -146,30 +159,43 @@ def _again(m: ConceptMatrix, axis: Axis, placed: Coordinates, found: Clusters, o
     return of
 
 
-def _axis(
-    m: ConceptMatrix, by: tuple[str, ...], query: str | None, without: tuple[str, ...], latents: pl.DataFrame | None
+def find_axis(
+    m: ConceptMatrix,
+    by: str | Sequence[str] | None = None,
+    *,
+    concepts: str | None = None,
+    without: str | Sequence[str] | None = None,
+    latents: pl.DataFrame | None = None,
 ) -> Axis:
-    if not by and query is None and not without and latents is None:
+    """The concepts that `cluster` takes for these arguments; its `table` can be edited and given as `latents`."""
+    by, without = _phrases(by), _phrases(without)
+    if not by and concepts is None and not without and latents is None:
         return all_concepts(m)
     from saelens_data.cluster.axis import choose_axis  # noqa: PLC0415
 
-    return choose_axis(m, by=by, concepts=query, without=without, latents=latents)
+    return choose_axis(m, by=by, concepts=concepts, without=without, latents=latents)
 
 
 def _usable(m: ConceptMatrix) -> tuple[ConceptMatrix, list[str]]:
     """The documents that were encoded, and a note on others."""
     if "error" not in m.docs.columns or not (failed := m.n_docs - m.docs["error"].null_count()):
         return m, []
-    return m.filter_docs(pl.col("error").is_null()), [f"Left out: {count(failed, 'document')} that could not be encoded."]
+    return m.filter_docs(pl.col("error").is_null()), [
+        f"Left out: {count(failed, 'document')} that could not be encoded."
+    ]
 
 
 def _check(m: ConceptMatrix, options: Options, *columns: str | None) -> None:
     if options.method not in METHODS:
         raise InputError(f"no method '{options.method}'; {choices(options.method, METHODS)}")
     if options.method == "hdbscan" and options.k is not None:
-        raise InputError("hdbscan finds the number of clusters itself: leave k out, or take kmeans; --least says how small a cluster may be")
+        raise InputError(
+            "hdbscan finds the number of clusters itself: leave k out, or take kmeans; 'least' says how small one may be"
+        )
     if options.method != "hdbscan" and options.least is not None:
-        raise InputError("the least number of documents in a cluster goes with hdbscan: leave it out, or take that method")
+        raise InputError(
+            "the least number of documents in a cluster goes with hdbscan: leave it out, or take that method"
+        )
     if options.method != "hdbscan" and options.k is None:
         raise InputError("how many clusters? Give a number, or 'auto' to have it chosen by stability")
     if isinstance(options.k, str) and options.k != "auto":
@@ -188,7 +214,11 @@ def _phrases(given: str | Sequence[str] | None) -> tuple[str, ...]:
 def _codes(m: ConceptMatrix, column: str) -> np.ndarray:
     """The number of each document's value, -1 for none."""
     values = m.docs[column]
-    code = values.rank("dense").cast(pl.Int64) - 1 if values.dtype != pl.String else values.cast(pl.Categorical).to_physical().cast(pl.Int64)
+    code = (
+        values.rank("dense").cast(pl.Int64) - 1
+        if values.dtype != pl.String
+        else values.cast(pl.Categorical).to_physical().cast(pl.Int64)
+    )
     return code.fill_null(-1).to_numpy()
 
 
@@ -199,6 +229,7 @@ def _told(
     found: Clusters,
     naming: Naming,
     quality: dict[str, Any],
+    *,
     options: Options,
     auto: Auto | None,
     notes: list[str],
@@ -245,7 +276,9 @@ def _assignments(m: ConceptMatrix, placed: Coordinates, found: Clusters) -> pl.D
 
 def _frame(found: Clusters, naming: Naming, quality: dict[str, Any], examples: pl.DataFrame) -> pl.DataFrame:
     listed = naming.concepts.group_by("cluster", maintain_order=True).agg(
-        pl.col("label").fill_null("unlabelled").alias("concepts"), pl.col("latent").alias("latents"), pl.col("apart").sum()
+        pl.col("label").fill_null("unlabelled").alias("concepts"),
+        pl.col("latent").alias("latents"),
+        pl.col("apart").sum(),
     )
     central = examples.filter(pl.col("kind") == "central").group_by("cluster", maintain_order=True).first()
     sizes = found.sizes

@@ -1,0 +1,137 @@
+"""What a phrase asks for: an axis that the package knows, the topic, a list of values, or just a phrase."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from saelens_data.cluster.contrasts import axis_names, values_of
+from saelens_data.space import Space
+
+#: What a text is about: no axis of form, so it has no contrast texts; it is what other axes leave.
+TOPIC = "topic"
+#: Words that each axis goes by. A phrase of these words, with or without those of `_PLAIN`, names the axis.
+_WORDS = {
+    TOPIC: "topic topics subject subjects theme themes matter content contents domain field about",
+    "style": "style styles genre genres form forms format type types literary stylistic register kind kinds",
+    "language": "language languages tongue linguistic",
+    "tone": "tone tones voice mood moods emotion emotions emotional feeling feelings",
+    "formality": "formality formal informal register formalness",
+    "sentiment": "sentiment sentiments polarity valence opinion positive negative",
+    "reasoning strategy": "reasoning strategy strategies argument argumentation logic proof approach",
+    "purpose": "purpose purposes intent intents intention intentions goal goals function speech act acts",
+    "audience": "audience audiences readership readers reader level difficulty",
+    "point of view": "point view person perspective narrator grammatical viewpoint",
+    "certainty": "certainty confidence hedging uncertainty confident hedged doubt",
+    "politeness": "politeness polite rude rudeness courtesy civility",
+    "time": "time tense tenses temporal past present future",
+    "layout": "layout structure formatting format markdown",
+}
+#: Words beside those that change nothing; they name no axis alone.
+_PLAIN = frozenset("a an the of in by its it is are what how which they text texts document documents writing written "
+                   "write used use spoken main general overall writer author's writer's answers answer responses".split())
+#: Axes by the word that names them best; a word of two axes alone means the first that has it here.
+_OWN = {name: frozenset(words.split()) for name, words in _WORDS.items()}
+#: How near a phrase must be to the name of a value to stand for it (cosine of the reader's embeddings).
+_NEAR = 0.55
+_SEPARATORS = re.compile(r"\s*(?:,|;|/|\bversus\b|\bvs\.?(?=\s)|\bor\b|\band\b)\s*", re.IGNORECASE)
+#: Words that one value of a list may have.
+_VALUE_WORDS = 6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A phrase as it was understood: `axis` is a known axis or TOPIC, or None; `values` what it lists, if anything."""
+
+    phrase: str
+    axis: str | None
+    values: tuple[str, ...] = ()
+
+
+def understand(phrase: str, space: Space | None) -> Asked:
+    """Read a phrase. `space` compares listed values with those of the known axes; without it only their words do."""
+    line = " ".join(phrase.split())
+    if found := named(line):
+        return Asked(line, found)
+    head, colon, rest = line.partition(":")
+    values = listed(rest if colon else line)
+    if colon and values and (found := named(head)):
+        return Asked(line, found, matched(values, found, space) or ())
+    if not values:
+        return Asked(line, None)
+    for name in axis_names():
+        known = matched(values, name, None)
+        if known:
+            return Asked(line, name, known)
+    if space is not None and (best := _nearest_axis(values, space)):
+        return best_asked(line, best)
+    return Asked(line, None, values)
+
+
+def best_asked(line: str, best: tuple[str, tuple[str, ...]]) -> Asked:
+    """A phrase whose values lie near to those of an axis."""
+    return Asked(line, best[0], best[1])
+
+
+def named(phrase: str) -> str | None:
+    """The axis that a phrase is a name of, or None. Every word must be one of the axis' or plain."""
+    words = re.findall(r"[^\W\d_]+(?:'s)?", phrase.lower())
+    telling = [word for word in words if word not in _PLAIN]
+    if not telling:
+        return None
+    fitting = [name for name, own in _OWN.items() if own.issuperset(telling)]
+    # A word that is the name of an axis decides before one that two axes share.
+    direct = [name for name in fitting if set(telling) & set(name.split())]
+    return next(iter(direct or fitting), None)
+
+
+def listed(phrase: str) -> tuple[str, ...]:
+    """The values that a phrase lists, such as "poem, rap, screenplay"; none if it is no list of short items."""
+    items = [item for item in _SEPARATORS.split(phrase) if item]
+    # "And" alone makes no list: "science and technology" is one thing.
+    marks = re.search(r",|;|/|\bversus\b|\bvs\b", phrase, re.IGNORECASE)
+    short = all(len(item.split()) <= _VALUE_WORDS for item in items)
+    if not marks or len(items) < 2 or not short:
+        return ()
+    return tuple(dict.fromkeys(items))
+
+
+def matched(values: Sequence[str], axis: str, space: Space | None) -> tuple[str, ...] | None:
+    """The axis' own values that all of `values` stand for, two or more; None if some stand for none."""
+    if axis == TOPIC:
+        return None
+    own = values_of(axis)
+    by_word = {key: name for name in own for key in {_plain(name), *map(_plain, _parts(name))}}
+    found = [by_word.get(_plain(value)) for value in values]
+    if space is not None and None in found:
+        near = space.embed(list(values)) @ space.embed(list(own)).T
+        found = [
+            name or (own[int(row.argmax())] if row.max() >= _NEAR else None)
+            for name, row in zip(found, near, strict=True)
+        ]
+    if None in found or len(set(found)) < 2:
+        return None
+    return tuple(name for name in own if name in found)
+
+
+def _nearest_axis(values: Sequence[str], space: Space) -> tuple[str, tuple[str, ...]] | None:
+    """The axis whose values the listed ones are nearest to, if all of them are near to one."""
+    mine, best, most = space.embed(list(values)), None, 0.0
+    for name in axis_names():
+        if found := matched(values, name, space):
+            near = float(np.mean((mine @ space.embed(list(values_of(name))).T).max(axis=1)))
+            if near > most:
+                best, most = (name, found), near
+    return best
+
+
+def _plain(value: str) -> str:
+    word = value.lower().strip()
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"\s+or\s+", name)
