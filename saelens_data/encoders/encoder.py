@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,7 @@ class Encoder:
     """Texts in, pooled concept activations out."""
 
     name: str
-    reader: Reader
+    reader: Reader | TokenReader
     sae: SAE
     #: One row a latent, see CONCEPT_SCHEMA.
     concepts: pl.DataFrame
@@ -86,7 +86,7 @@ class Encoder:
             raise ValueError(f"encoder {self.name} reads texts by themselves, not within a conversation")
         from saelens_data.sae.pooling import Pooler  # noqa: PLC0415
 
-        reader: TokenReader = self.reader  # type: ignore[assignment]
+        reader = cast("TokenReader", self.reader)
         reading = reader.split_rendered([_rendered(reader, document) for document in documents])
         pooler = Pooler(self.sae, reading.units.ptr)
         for numbers, x in reader.read(reading):
@@ -95,10 +95,11 @@ class Encoder:
         return Shard(**pooler.finish(), units=units, n_tokens=np.diff(units.ptr), errors=[None] * len(documents))
 
     def _encode_spans(self, texts: Sequence[str]) -> Shard:
-        reading = self.reader.split(texts)
+        reader = cast("Reader", self.reader)
+        reading = reader.split(texts)
         rows, latents, values = [], [], []
-        vectors = _Vectors(reading, self.reader.embedding) if self.reader.embedding else None
-        for units, x in self._gathered(reading):
+        vectors = _Vectors(reading, reader.embedding) if reader.embedding else None
+        for units, x in self._gathered(reader, reading):
             active = self.sae.encode(x)
             rows.append(units[active.row.numpy()])
             latents.append(active.latent.numpy())
@@ -122,13 +123,14 @@ class Encoder:
         """Numbers in a document's vector; None if the reader gives no embedding."""
         return self.reader.embedding.stop - self.reader.embedding.start if self.reader.embedding else None
 
-    def _gathered(self, reading: Reading) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    @staticmethod
+    def _gathered(reader: Reader, reading: Reading) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         import torch  # noqa: PLC0415
 
         units: list[np.ndarray] = []
         vectors: list[torch.Tensor] = []
         waiting = 0
-        for batch, x in self.reader.read(reading):
+        for batch, x in reader.read(reading):
             units.append(batch)
             vectors.append(x)
             waiting += len(batch)

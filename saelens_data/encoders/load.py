@@ -25,6 +25,7 @@ from saelens_data.errors import EncoderError, EncoderWarning
 
 if TYPE_CHECKING:
     from saelens_data.readers.base import Reader
+    from saelens_data.readers.tokens import TokenReader
     from saelens_data.sae.model import SAE
 
 #: Files that are hashed to tell whether a folder has changed; larger ones by size and time of change.
@@ -49,8 +50,9 @@ def load_encoder(
     how = {"dtype": dtype, "device": device, "device_map": device_map, "compiled": compiled}
     if address is not None:
         return _of_parts(address, how)
-    folder = find_encoder(name)
+    folder = find_encoder(str(name))
     spec = read_spec(folder)
+    reader: Reader | TokenReader
     reader = _token_reader(spec["reader"], how) if spec["reader"]["kind"] == "tokens" else _span_reader(spec, dtype)
     if reader.sha256 != (wanted := spec["reader"]["sha256"]):
         raise EncoderError(
@@ -76,7 +78,7 @@ def encoder_identity(name: str | Path | Address) -> str:
     """
     address = address_of(name)
     if address is None:
-        return identity_of(find_encoder(name))
+        return identity_of(find_encoder(str(name)))
     parts = [str(address)]
     for part in (address.reader, address.sae):
         path = Path(part)
@@ -118,7 +120,7 @@ def _of_parts(address: Address, how: Mapping[str, Any]) -> Encoder:
     return Encoder(str(whole), reader, placed, concepts, _hash_of(sae), encoder_identity(whole), checks)
 
 
-def _token_reader(spec: Mapping[str, Any], how: Mapping[str, Any]) -> Reader:
+def _token_reader(spec: Mapping[str, Any], how: Mapping[str, Any]) -> TokenReader:
     from saelens_data.readers.hooks import Hook  # noqa: PLC0415
     from saelens_data.readers.tokens import TokenReader  # noqa: PLC0415
 
@@ -146,7 +148,7 @@ def _read_sae(where: Path | Address) -> SAE:
     return read_release(*where.release)
 
 
-def _placed(sae: SAE, reader: Reader, name: str) -> tuple[SAE, dict[str, float]]:
+def _placed(sae: SAE, reader: Reader | TokenReader, name: str) -> tuple[SAE, dict[str, float]]:
     """The SAE where the reader is and in its dtype, and, of a token reader, whether they fit each other."""
     from saelens_data.readers.tokens import TokenReader  # noqa: PLC0415
 

@@ -106,8 +106,7 @@ class ChatTemplate:
     def _find_skeleton(self, roles: tuple[str, ...]) -> tuple[tuple[_Slot, ...], str]:
         if not self.own:
             names = (f"{role.capitalize()}: " for role in roles)
-            slots = (_Slot((PLAIN_BETWEEN if i else "") + name, i) for i, name in enumerate(names))
-            return tuple(slots), ""
+            return tuple(_Slot((PLAIN_BETWEEN if i else "") + name, i) for i, name in enumerate(names)), ""
         marks = _marks(len(roles), str(self._tokenizer.chat_template))
         # Tabs around the marks, which no template writes, tell whether it strips.
         messages = [{"role": role, "content": f"\t{mark}\t"} for role, mark in zip(roles, marks, strict=True)]
@@ -121,7 +120,8 @@ class ChatTemplate:
         else:
             said = str(refusal).splitlines()[0] if str(refusal) else type(refusal).__name__
             raise ValueError(f"the reader's chat template refuses {', '.join(roles) or 'no turns'}: {said}")
-        slots, at = [], 0
+        slots: list[_Slot] = []
+        at = 0
         for number, mark in enumerate(marks):
             found = text.find(mark, at)
             if found < 0 or text.count(mark) != 1:

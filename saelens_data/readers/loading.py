@@ -22,7 +22,7 @@ def choose_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
 
 def _has_bfloat16(device: torch.device | None) -> bool:
     if device is not None and device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device is not None and device.type != "cpu":
         return False
     able = torch.cpu.get_capabilities()

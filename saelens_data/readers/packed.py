@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.nn import functional
@@ -128,13 +128,14 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kind: _
     _Current.uses += 1
     if _in_one_kernel(query, key, value, kind):
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-        return _varlen()(q, k, v, layout, kind).unsqueeze(0)
+        row: torch.Tensor = _varlen()(q, k, v, layout, kind)
+        return row.unsqueeze(0)
     out = torch.empty((1, query.shape[2], query.shape[1], value.shape[3]), dtype=query.dtype, device=query.device)
     if (groups := query.shape[1] // key.shape[1]) > 1:
         key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
     for at, n, length in layout.runs():
         part = slice(at, at + n * length)
-        q, k, v = (states[0, :, part].unflatten(1, (n, length)).transpose(0, 1) for states in (query, key, value))
+        q, k, v = (x[0, :, part].reshape(x.shape[1], n, length, -1).transpose(0, 1) for x in (query, key, value))
         masked = kind.softcap or 0 < kind.window < length
         mask = _mask(length, kind, query.device) if masked else None
         if kind.softcap:
@@ -142,7 +143,7 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kind: _
         else:
             plain = kind.causal and mask is None and length > 1
             found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=kind.scale)
-        out[0, part].unflatten(0, (n, length)).copy_(found.transpose(1, 2))
+        out[0, part].view(n, length, *out.shape[2:]).copy_(found.transpose(1, 2))
     return out
 
 
@@ -200,8 +201,8 @@ def _varlen() -> Any:
         else:
             how["is_causal"] = kind.causal
         bounds = layout.bounds
-        found: torch.Tensor = varlen_attn(q, k, v, bounds, bounds, longest, longest, **how)
-        return found
+        found: Any = varlen_attn(q, k, v, bounds, bounds, longest, longest, **how)
+        return cast("torch.Tensor", found)
 
     return attend
 

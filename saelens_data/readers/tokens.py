@@ -144,7 +144,8 @@ class TokenReader:
 
     def split_rendered(self, documents: Sequence[Rendered]) -> TokenReading:
         """Cut what the model reads into tokens; those that lie wholly in a document's own pieces are its units."""
-        ptr, starts, ends, windows = [0], [], [], []
+        ptr, starts, ends = [0], [], []
+        windows: list[TokenWindow] = []
         for document, encoding in zip(documents, self._tokenize([d.text for d in documents]), strict=True):
             ids = np.array(encoding.ids, np.int64)
             start, end, own = self._own(document, ids, np.array(encoding.offsets, np.int64).reshape(-1, 2))
