@@ -39,13 +39,16 @@ class ExamplesResult(Result):
     kind: str = "examples"
     latent: int
     label: str | None
+    #: Who says so.
+    origin: str | None = None
     #: Documents in which the latent is active, and documents in all.
     n_active: int
     n_docs: int
 
     def summary(self) -> str:
         """The concept and its support, in a sentence."""
-        name = f"latent {self.latent}" + (f" ({self.label})" if self.label else "")
+        by = f"; label: {self.origin}" if self.origin else ""
+        name = f"latent {self.latent}" + (f" ({self.label}{by})" if self.label else "")
         shown = f"; the strongest {self.frame.height:,}" if self.frame.height < self.n_active else ""
         return f"{name}: active in {self.n_active:,} of {self.n_docs:,} documents{shown}"
 
@@ -60,13 +63,14 @@ def examples(m: ConceptMatrix, latent: int, *, n: int = 10) -> ExamplesResult:
     column = column_of(m, latent)
     rows = active_rows(m, [latent])[latent]
     spans = evidence_for(m, latent, rows[:n])
-    label = m.concepts["label"][column] if "label" in m.concepts.columns else None
+    label, origin = (m.concepts[name][column] if name in m.concepts.columns else None for name in ("label", "origin"))
     return ExamplesResult(
         frame=_table(m.docs, spans),
-        parameters={"encoder": m.source.encoder, "latent": latent, "label": label, "n": n},
+        parameters={"encoder": m.source.encoder, "latent": latent, "label": label, "origin": origin, "n": n},
         notes=() if len(rows) else (f"Latent {latent} is active in none of the {m.n_docs:,} documents.",),
         latent=latent,
         label=label,
+        origin=origin,
         n_active=len(rows),
         n_docs=m.n_docs,
     )

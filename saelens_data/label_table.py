@@ -123,9 +123,9 @@ class LabelTable:
 
     def without(self, origin: str) -> LabelTable:
         """The table without an origin's labels. Raises InputError, listing the origins, for one it has not."""
-        gone = self._named(origin)
+        gone = self.named(origin)
         left = tuple(name for name in self.origins if name not in gone)
-        rows = self.rows.filter(~pl.col("origin").is_in(list(gone)))
+        rows = self.rows.filter(~pl.col("origin").is_in(gone))
         table = LabelTable(rows, self.sae_sha256, left)
         return replace(table, prefer=table.known(self.prefer))
 
@@ -140,7 +140,7 @@ class LabelTable:
         table has not.
         """
         for origin in origins:
-            self._named(origin)
+            self.named(origin)
         return replace(self, prefer=tuple(dict.fromkeys(origins)))
 
     def preferred(self) -> pl.DataFrame:
@@ -190,8 +190,9 @@ class LabelTable:
                 "these are labels of another SAE"
             )
 
-    def _named(self, origin: str) -> set[str]:
-        found = {name for name in self.origins if _is_of(name, origin)}
+    def named(self, origin: str) -> list[str]:
+        """The origins that a name stands for. Raises InputError, listing all, if there are none."""
+        found = [name for name in self.origins if _is_of(name, origin)]
         if not found:
             raise InputError(f"there are no labels of origin '{origin}': {choices(origin, self.origins)}")
         return found

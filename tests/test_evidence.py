@@ -35,7 +35,7 @@ def test_examples_strongest_first_ties_in_row_order() -> None:
     assert found.frame["before"].to_list() == ["First a line without. ", "", "Coffee comes first here. "]
     assert found.frame["after"].to_list() == ["", " No more of it, please.", ""]
     assert found.summary() == "latent 3 (tea): active in 3 of 4 documents"
-    assert found.parameters == {"encoder": "words", "latent": 3, "label": "tea", "n": 10}
+    assert found.parameters == {"encoder": "words", "latent": 3, "label": "tea", "origin": None, "n": 10}
     assert found.notes == ()
 
 

@@ -3,32 +3,144 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from saelens_data.cli.options import check_output, emit, output_options, say
 from saelens_data.errors import EncoderError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Folders, separated as those of $PATH are, whose own folders are looked through for encoders.
+VARIABLE = "SAELENS_DATA_ENCODERS"
+#: Columns of the table of published pairs on a terminal.
+_VIEW = ("name", "hook", "d_sae", "l0", "language", "reader_gb", "sae_gb", "licence", "reader_licence", "here")
+
+_SIZES = ("reader_gb", "sae_gb")
 
 
 @click.command("encoders")
 @click.argument("folders", nargs=-1)
-def encoders_command(folders: tuple[str, ...]) -> None:
-    """List the bundled encoders, and those in FOLDERS, with their measured figures.
+@output_options
+def encoders_command(folders: tuple[str, ...], format_: str, output: Path | None, rows: int | None) -> None:
+    """List the encoders that --encoder takes: bundled ones, folders, and published pairs of a reader and an SAE.
+
+    Folders are those named, and those in the folders that $SAELENS_DATA_ENCODERS lists (else in the current one).
+    Of published pairs it says whether the weights are here; nothing is fetched.
 
     \b
     Example: saelens-data encoders
     """
     from saelens_data.encoders import METRICS_FILE, bundled_encoders, find_encoder, read_spec
+    from saelens_data.results import Result
 
-    found = {name: find_encoder(name) for name in (*bundled_encoders(), *folders)}
+    output = check_output(format_, output)
+    found = {name: find_encoder(name) for name in (*bundled_encoders(), *folders, *local_encoders(folders))}
+    specs = {name: read_spec(folder) for name, folder in found.items()}
+    pairs = published_frame()
+    if output is not None or format_ != "table":
+        emit(Result(_all(found, specs, pairs), kind="encoders"), format_, output, rows)
+        return
     for name, folder in found.items():
-        spec = read_spec(folder)
-        reader = spec["reader"]
-        states = reader["hook"] if reader["kind"] == "tokens" else " + ".join(part["name"] for part in reader["parts"])
-        click.echo(f"{name}: {reader['name']}, {states}")
+        click.echo(f"{name}: {specs[name]['reader']['name']}, {_states(specs[name])}")
         if (folder / METRICS_FILE).is_file():
             _show(_read(folder / METRICS_FILE))
+    click.echo("\nPublished pairs, by name. Sizes in GB, of the reader in bfloat16 and of the SAE in float32:")
+    emit(Result(pairs, kind="encoders"), format_, output, rows, view=_view, right=_SIZES)
+    if not pairs["here"].all():
+        say("Of a pair that is not here, --encoder NAME says which command fetches it.")
+
+
+def _view(pairs: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    texts = {name: [None if size is None else f"{size:.3g}" for size in pairs[name]] for name in _SIZES}
+    return pairs.select(_VIEW).with_columns(pl.Series(name, values, pl.String) for name, values in texts.items())
+
+
+def local_encoders(named: tuple[str, ...] = ()) -> list[str]:
+    """Folders of encoders in the folders of $SAELENS_DATA_ENCODERS, else in the current one; not those `named`."""
+    from saelens_data.encoders import ENCODER_FILE
+
+    roots = [Path(root) for root in os.environ.get(VARIABLE, ".").split(os.pathsep) if root]
+    known = {Path(name).resolve() for name in named}
+    files = [file for root in roots if root.is_dir() for file in sorted(root.glob(f"*/{ENCODER_FILE}"))]
+    return [str(file.parent) for file in files if file.parent.resolve() not in known]
+
+
+def published_frame() -> pl.DataFrame:
+    """The published pairs, one row each."""
+    import polars as pl
+
+    from saelens_data import published
+
+    rows = [
+        {
+            "name": pair.name,
+            "kind": "published",
+            "reader": pair.reader,
+            "hook": pair.hook_name,
+            "release": pair.release,
+            "sae_id": pair.sae_id,
+            "repo_id": pair.repo_id,
+            "d_sae": pair.d_sae,
+            "l0": pair.l0,
+            "language": pair.language,
+            "reader_gb": pair.reader_gb,
+            "sae_gb": pair.sae_gb,
+            "licence": pair.licence or "unknown",
+            "reader_licence": (pair.reader_licence or "unknown") + (", on request" if pair.gated else ""),
+            "neuronpedia": pair.neuronpedia,
+            "note": pair.note,
+            "here": not (commands := pair.commands()),
+            "commands": commands,
+        }
+        for pair in published.pairs()
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None).with_columns(
+        pl.col(_SIZES).round(2), pl.col("l0").cast(pl.Int32), pl.col("language").fill_null("unknown")
+    )
+
+
+def _all(found: Mapping[str, Path], specs: Mapping[str, Mapping[str, Any]], pairs: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    from saelens_data.encoders import bundled_encoders
+
+    bundled = bundled_encoders()
+    rows = [
+        {
+            "name": name,
+            "kind": "bundled" if name in bundled else "folder",
+            "reader": spec["reader"]["name"],
+            "hook": _states(spec),
+            "d_sae": _d_sae(found[name]),
+            "here": True,
+        }
+        for name, spec in specs.items()
+    ]
+    return pl.concat([pl.DataFrame(rows, schema_overrides=pairs.schema), pairs], how="diagonal_relaxed").select(
+        pairs.columns
+    )
+
+
+def _d_sae(folder: Path) -> int | None:
+    from saelens_data.encoders import CONFIG_FILE
+
+    try:
+        return int(json.loads((folder / CONFIG_FILE).read_bytes())["d_sae"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _states(spec: Mapping[str, Any]) -> str:
+    reader = spec["reader"]
+    return " + ".join(part["name"] for part in reader["parts"]) if "parts" in reader else str(reader["hook"])
 
 
 def _read(file: Path) -> dict[str, Any]:

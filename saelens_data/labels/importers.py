@@ -31,6 +31,8 @@ LAYOUTS = (
 )
 #: Suffixes of the files of a folder that are read.
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+#: Suffixes that are no part of a name.
+_KNOWN = (*_SUFFIXES, ".csv", ".csv.gz", ".tsv", ".txt", ".parquet")
 #: Columns by which rows are known as Neuronpedia's, and as a table of labels.
 _NEURONPEDIA, _TABLE = ("modelId", "layer", "index", "description"), ("latent", "label")
 #: Numbers of a Neuronpedia row that fill most of the file and are not read.
@@ -56,7 +58,8 @@ def read_labels(path: str | Path, *, origin: str | None = None, source: str | No
 
 
 def _stem(path: Path) -> str:
-    return path.name.split(".")[0] or path.resolve().name
+    name = path.resolve().name
+    return next((name.removesuffix(suffix) for suffix in _KNOWN if name.endswith(suffix)), name)
 
 
 def _read(path: Path, source: str | None) -> LabelFile:
@@ -99,9 +102,11 @@ def _of_json(data: bytes, path: Path, source: str | None) -> LabelFile:
     if isinstance(whole, Mapping) and not _has(whole, _NEURONPEDIA) and not _has(whole, _TABLE):
         return _mapping(whole, path)
     rows = list(_rows_of(whole, path)) if whole is not None else list(_lines(data, path))
-    if rows and _has(rows[0], _NEURONPEDIA):
+    if not rows:
+        raise InputError(f"'{path}' holds no labels")
+    if _has(rows[0], _NEURONPEDIA):
         return _neuronpedia(rows, path, source)
-    if rows and not _has(rows[0], _TABLE):
+    if not _has(rows[0], _TABLE):
         raise _unknown(path, rows[0])
     frame = _parsed(path, lambda: pl.DataFrame(rows, infer_schema_length=None, strict=False))
     return _table(frame, path)

@@ -13,11 +13,13 @@ from saelens_data.encoders import (
     CONFIG_FILE,
     ENCODER_FILE,
     WEIGHTS_FILE,
+    Address,
     Encoder,
     find_encoder,
     read_concepts,
     sha256_of_file,
 )
+from saelens_data.encoders.names import pair_of, pair_of_address
 from saelens_data.errors import EncoderError, InputError, choices
 from saelens_data.label_table import LabelTable
 from saelens_data.labels.files import LabelFile
@@ -168,6 +170,13 @@ def labels_of(m: ConceptMatrix | str | Path) -> LabelTable:
     return open_store(m).labels if is_store(m) else place_of(m).all()
 
 
+def neuronpedia_of(encoder: str) -> str | None:
+    """MODEL/SOURCE of an encoder's SAE at Neuronpedia, if it is one of the published pairs."""
+    address = Address.parse(encoder)
+    pair = pair_of(encoder) if address is None else pair_of_address(address)
+    return pair.neuronpedia if pair else None
+
+
 def _preferring(place: LabelPlace, kept: LabelTable, origins: tuple[str, ...]) -> LabelTable:
     """`kept` with a preference that may name what came with the encoder."""
     place.shipped.adding(kept).preferring(*origins)
@@ -192,16 +201,3 @@ def _encoder_place(folder: Path) -> LabelPlace:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{folder / CONFIG_FILE} does not say d_sae: copy or train the encoder again") from error
     return LabelPlace(folder, sha256_of_file(folder / WEIGHTS_FILE), d_sae, read_concepts(folder, d_sae))
-
-
-__all__ = [
-    "LabelPlace",
-    "LabelTable",
-    "add_labels",
-    "d_sae_of",
-    "inherit_labels",
-    "labels_of",
-    "place_of",
-    "prefer_labels",
-    "remove_labels",
-]

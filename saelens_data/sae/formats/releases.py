@@ -15,7 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from saelens_data import published
 from saelens_data.errors import EncoderError, MissingExtraError, choices
+from saelens_data.published import Pair
 from saelens_data.sae.formats import dictionary_learning, gemma, llama_scope, saelens, single_files, sparsify
 from saelens_data.sae.formats.files import Options, read_tensors
 from saelens_data.sae.model import SAE
@@ -111,7 +113,12 @@ def catalogue() -> Mapping[str, Mapping[str, Any]]:
 
 
 def find_entry(release: str, sae_id: str) -> Entry:
-    """The catalogue's entry. Raises EncoderError, with the nearest names, for a release or an id that it lacks."""
+    """The catalogue's entry, or that of a published pair, which needs no catalogue.
+
+    Raises EncoderError, with the nearest names, for a release or an id that it lacks.
+    """
+    if pair := published.by_release(release, sae_id):
+        return _entry_of(pair)
     releases = catalogue()
     if release not in releases:
         raise EncoderError(f"no release '{release}' in SAELens's catalogue; {choices(release, releases)}")
@@ -132,6 +139,21 @@ def find_entry(release: str, sae_id: str) -> Entry:
         expected_l0=sae.get("l0"),
         variance_explained=sae.get("variance_explained"),
         neuronpedia_id=sae.get("neuronpedia"),
+    )
+
+
+def _entry_of(pair: Pair) -> Entry:
+    return Entry(
+        release=str(pair.release),
+        sae_id=str(pair.sae_id),
+        repo_id=pair.repo_id,
+        path=pair.path,
+        conversion=pair.conversion,
+        model_name=pair.reader,
+        overrides=pair.overrides,
+        norm_scaling_factor=pair.norm_scaling_factor,
+        expected_l0=pair.l0,
+        neuronpedia_id=pair.neuronpedia,
     )
 
 
