@@ -189,3 +189,26 @@ def test_no_array_is_larger_than_a_block(monkeypatch, activation):
     assert n_active < 100
     assert sizes.largest <= max(16 * 32 * 4, 16 * 100 * 8)  # 16 units by 32 latents; for groups, by 100 groups
     assert sizes.largest <= sae.peak_bytes(n_active)
+
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("activation", ALL)
+def test_on_every_device_there_is(device, activation):
+    sae, x = make(activation, norm=LAYER_NORM), vectors()
+    moved = sae.to(device=device)
+    want, found = sae.encode(x), moved.encode(x.to(device))
+    assert found.row.device.type == found.value.device.type == device
+    cells = torch.zeros(60, sae.d_sae).index_put((want.row, want.latent), want.value)
+    other = torch.zeros(60, sae.d_sae).index_put((found.row.cpu(), found.latent.cpu()), found.value.cpu())
+    torch.testing.assert_close(other, cells, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(moved.decode(found, 60).cpu(), sae.decode(want, 60), rtol=1e-4, atol=1e-4)
+    half = sae.to(torch.bfloat16, device)
+    h = half.pre_activations(x.to(device))
+    assert h.dtype == (torch.bfloat16 if device == "cpu" else torch.float32)
+    both = set(zip(want.row.tolist(), want.latent.tolist(), strict=True))
+    rough = half.encode(x.to(device))
+    near = set(zip(rough.row.tolist(), rough.latent.tolist(), strict=True))
+    assert len(both & near) > 0.85 * len(both | near)

@@ -260,12 +260,13 @@ class SAE:
     def peak_bytes(self, n_active: float) -> int:
         """What encoding holds at most besides x, the weights and the result, for n_active latents a unit.
 
-        One block of units u = `block_units` by latents l = min(d, BLOCK_LATENTS): 4 u l for h, u l for its mask,
-        8 u d_in for the centred input in two dtypes; and 40 u n_active for rows, latents and values with the copy
-        that sorts them. It does not grow with the units or, beyond one block, with d_sae.
+        One block of units u = `block_units` by latents l = min(d, BLOCK_LATENTS): 4 u l for h, the same again for |h|
+        where directions are signed, u l for a mask; 8 u d_in for the centred input in two dtypes; and 64 u n_active
+        for rows, latents and values with the copies that sort or merge them. It does not grow with the units or,
+        beyond one block, with d_sae.
         """
         width = max(block.stop - block.start for block in self.latent_blocks())
-        return int(self.block_units * (5 * width + 8 * self.d_in + 40 * n_active))
+        return int(self.block_units * ((9 if self.signed else 5) * width + 8 * self.d_in + 64 * n_active))
 
     def encode(self, x: torch.Tensor) -> Activations:
         """Active latents of the vectors x [n, d_in], block by block: never n x d_sae at once, see `peak_bytes`.
@@ -306,6 +307,7 @@ class SAE:
             rows.append(row)
             values.append(h[row, direction])
             directions.append(direction + block.start if block.start else direction)
+            del h  # before the next block is made
         if len(rows) == 1:
             return self._finish(rows[0], directions[0], values[0])
         row, order = torch.cat(rows).sort(stable=True)

@@ -18,6 +18,7 @@ def top_k(
     values = columns = torch.empty(0)
     for start, h in blocks:
         new_values, new_columns = _first_k(h, k, signed=signed)
+        del h  # before the next block is made
         new_columns = new_columns + start
         if values.dim() == 1:
             values, columns = new_values, new_columns
@@ -33,17 +34,21 @@ def _first_k(h: torch.Tensor, k: int, *, signed: bool) -> tuple[torch.Tensor, to
     if h.shape[1] <= k:
         return h, torch.arange(h.shape[1], device=h.device).expand_as(h)
     size = h.abs() if signed else h
-    values, at = size.topk(k, dim=1, sorted=False)
-    cut = values.amin(dim=1, keepdim=True)
-    # torch leaves open which of equal values it takes; that only matters where there are more than there is room for.
-    crowded = ((size >= cut).sum(dim=1) > k).nonzero()[:, 0]
-    if len(crowded):
-        rows, bar = size[crowded], cut[crowded]
+    values, at = size.topk(k + 1, dim=1)
+    at = at[:, :k]
+    # torch leaves open which of equal values it takes; that matters only where the next one equals the last.
+    crowded = (values[:, k] == values[:, k - 1]).nonzero()[:, 0]
+    for some in crowded.split(_CROWDED):
+        rows, bar = size[some], values[some, k - 1 : k]
         above, equal = rows > bar, rows == bar
         room = k - above.sum(dim=1, keepdim=True)
-        at[crowded] = (above | (equal & (equal.cumsum(dim=1) <= room))).nonzero()[:, 1].view(-1, k)
+        at[some] = (above | (equal & (equal.cumsum(dim=1) <= room))).nonzero()[:, 1].view(-1, k)
     at = at.sort(dim=1).values
     return h.gather(1, at), at
+
+
+#: Rows with equal values at the cut that are settled at once; each takes some ten bytes for a number.
+_CROWDED = 128
 
 
 def pursue(
