@@ -1,0 +1,202 @@
+"""Concepts with an ordered column: whether documents that hold them have higher or lower values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.sparse import csr_array
+from scipy.stats import rankdata
+
+from saelens_data import stats
+from saelens_data.correlate.groups import group_sets
+from saelens_data.correlate.pairs import Options
+from saelens_data.correlate.scan import EVERYWHERE
+from saelens_data.correlate.sides import Side
+from saelens_data.errors import InputError
+from saelens_data.matrix import ConceptMatrix
+from saelens_data.results import Result
+from saelens_data.stats.strength import auc_interval
+from saelens_data.stats.trend import trend_law
+from saelens_data.wording import count
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class OrderedResult(Result):
+    """The outcome of `correlate_with` for an ordered column. `frame` holds one row for each finding.
+
+    `rank`, `latent`, `label`, `n` (documents that hold it), `auc` (chance that of a document with the concept and one
+    without the first has the higher value, ties half) with its 95% interval `auc_low`, `auc_high`; `mean_with`,
+    `mean_without` (null for dates); `p_value`, `q_value`; `p_length`, `q_length` (at equal length); `group`,
+    `direction` ("higher" or "lower"). Groups are of concepts that are found in the same documents; the strongest, by
+    the end of the interval nearest to one half, comes first.
+    """
+
+    kind: str = "correlate_with"
+    column: str
+    side: Side
+    docs: pl.DataFrame
+    #: Values in their order, [documents] float64.
+    values: np.ndarray
+    n_tested: int
+    n_significant: int
+    removed: Mapping[str, int]
+    alpha: float
+    places: np.ndarray
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of findings."""
+        return int(self.frame["group"].n_unique())
+
+    def summary(self) -> str:
+        """Documents, tests and findings in two sentences."""
+        found = f"{count(self.frame.height, 'concept')} in {count(self.n_groups, 'group')}"
+        return (
+            f"{count(self.docs.height, 'document')}: {self.n_tested:,} concepts could reach significance with "
+            f"'{self.column}' and were tested; {self.n_significant:,} have q < {self.alpha:g}. After the filters: {found}."
+        )
+
+    def rows(self, rank: int) -> np.ndarray:
+        """The documents that hold the concept at `rank`, the values that it goes with first. Raises InputError."""
+        if not 1 <= rank <= self.frame.height:
+            raise InputError(f"there is no finding {rank}: choose one from 1 to {self.frame.height:,}")
+        rows = self.side.rows(int(self.places[rank - 1]))
+        sign = -1 if self.frame["direction"][rank - 1] == "higher" else 1
+        return np.asarray(rows[np.argsort(sign * self.values[rows], kind="stable")])
+
+    def documents(self, *, groups: int = 10) -> pl.DataFrame:
+        """The documents that hold the concepts of the first `groups` groups, with all columns of the source."""
+        parts = []
+        first = self.frame.filter(pl.col("group") <= groups).unique("group", keep="first", maintain_order=True)
+        for row in first.iter_rows(named=True):
+            rows = self.rows(row["rank"])
+            about = {key: row[key] for key in ("group", "rank", "latent", "label", "direction")}
+            head = pl.DataFrame([about] * len(rows), schema={key: self.frame.schema[key] for key in about})
+            docs = self.docs.rename({name: f"document_{name}" for name in self.docs.columns if name in about})
+            parts.append(head.hstack(docs[rows]))
+        return pl.concat(parts) if parts else self.docs.clear()
+
+
+def correlate_ordered(
+    m: ConceptMatrix,
+    column: str,
+    values: pl.Series,
+    stratum: np.ndarray,
+    options: Options,
+    about: Mapping[str, Any],
+) -> OrderedResult:
+    """Test every concept against the ranks of the values: Wilcoxon's rank sum, its p from `stats.Permutation`.
+
+    At equal length documents change places within strata: the sums of the strata are independent, and their laws add.
+    """
+    filters = options.filters()
+    side, number = Side.of_concepts(m), values.to_numpy().astype(np.float64)
+    held = side.held.astype(np.float32)
+    rank = rankdata(number)
+    law = trend_law(held, rank)
+    tested = law.least_p() < options.alpha
+    p, log = law.p_value(0.0), side.support
+    q = _q(p, tested)
+    within = _within(held, number, stratum) if "length" in filters else law
+    same = np.sign(within.observed) == np.sign(law.observed)
+    p_length = np.where(same, np.maximum(within.p_value(0.0), p), 1.0)
+    q_length = _q(p_length, tested)
+    keep, removed = q < options.alpha, {}
+    drops = {
+        "few": log < options.min_documents,
+        "everywhere": log > EVERYWHERE * m.n_docs,
+        "length": q_length >= options.alpha,
+    }
+    n_significant = int(keep.sum())
+    turned = int((keep & ~same & (within.p_value(0.0) < options.alpha / max(int(tested.sum()), 1))).sum())
+    for name, drop in drops.items():
+        if name in filters:
+            removed[name], keep = int((keep & drop).sum()), keep & ~drop
+    if turned:
+        options.notes.append(
+            f"Simpson's paradox: {count(turned, 'concept')} turn their sign in documents of equal length; left out."
+        )
+    places, group, frame = _table(side, rank, number, values, np.flatnonzero(keep))
+    numbers = {"p_value": p, "q_value": q, "p_length": p_length, "q_length": q_length}
+    frame = frame.with_columns(pl.Series(name, x[places]) for name, x in numbers.items())
+    return OrderedResult(
+        frame=frame.select(*_ORDER),
+        parameters={
+            **about,
+            "documents": m.n_docs,
+            "tests": int(tested.sum()),
+            "filters": [name for name in drops if name in filters],
+            "alpha": options.alpha,
+        },
+        notes=tuple(options.notes),
+        column=column,
+        side=side,
+        docs=m.docs,
+        values=number,
+        n_tested=int(tested.sum()),
+        n_significant=n_significant,
+        removed=removed,
+        alpha=options.alpha,
+        places=places,
+    )
+
+
+_ORDER = (
+    *("rank", "latent", "label", "n", "auc", "auc_low", "auc_high", "mean_with", "mean_without"),
+    *("p_value", "q_value", "group", "direction", "p_length", "q_length"),
+)
+
+
+def _within(held: csr_array, number: np.ndarray, stratum: np.ndarray) -> stats.Permutation:
+    parts = [np.flatnonzero(stratum == s) for s in range(int(stratum.max()) + 1)]
+    return reduce(add, (trend_law(csr_array(held[rows]), rankdata(number[rows])) for rows in parts))
+
+
+def _q(p: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    q = np.ones(len(p))
+    q[tested] = stats.benjamini_hochberg(p[tested])
+    return q
+
+
+def _table(
+    side: Side, rank: np.ndarray, number: np.ndarray, values: pl.Series, places: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
+    n_docs, n = len(rank), side.support[places]
+    sums = np.array([rank[side.rows(k)].sum() for k in places.tolist()])
+    auc = (sums - n * (n + 1) / 2) / np.maximum(n * (n_docs - n), 1)
+    low, high = auc_interval(auc, n, n_docs - n)
+    least = np.where(auc > 0.5, low - 0.5, 0.5 - high)
+    order = np.lexsort((places, -least))
+    group = group_sets([side.rows(k) for k in places[order].tolist()], n_docs, (auc > 0.5)[order])
+    order = order[np.lexsort((np.arange(len(order)), group))]
+    group = np.sort(group)
+    places, auc, low, high, n = (x[order] for x in (places, auc, low, high, n))
+    total = np.array([number[side.rows(k)].sum() for k in places.tolist()])
+    m = side.m
+    assert m is not None
+    dates = pl.Series([None] * len(places), dtype=pl.Float64)
+    return (
+        places,
+        group,
+        pl.DataFrame(
+            {
+                "rank": np.arange(1, len(places) + 1, dtype=np.uint32),
+                "latent": m.concepts["latent"].gather(side.columns[places]),
+                "label": side.names.gather(places),
+                "n": n,
+                "auc": auc,
+                "auc_low": low,
+                "auc_high": high,
+                "mean_with": total / np.maximum(n, 1) if values.dtype == pl.Float64 else dates,
+                "mean_without": (number.sum() - total) / np.maximum(n_docs - n, 1),
+                "group": (group + 1).astype(np.uint32),
+                "direction": np.where(auc > 0.5, "higher", "lower"),
+            }
+        ),
+    )

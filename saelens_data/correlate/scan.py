@@ -1,0 +1,339 @@
+"""All pairs, block by block: counted, tested and sifted without ever holding them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import ndtri
+
+from saelens_data.correlate.sides import Side, label_words
+from saelens_data.stats.pairs import (
+    LogFactorials,
+    LogHistogram,
+    expected_within,
+    log_bound_p,
+    log_exact_p,
+    log_least_p,
+    nearest_to_chance,
+    npmi,
+)
+from saelens_data.stats.testable import Testable
+
+#: Filters that look at one pair alone, in the order in which they are asked.
+FILTERS = ("few", "everywhere", "similar", "spans", "length")
+#: Documents that two concepts must share to be listed as meeting too often.
+LEAST_DOCUMENTS = 5
+#: Share of documents from which on a concept counts as everywhere: it cannot be twice as frequent beside another.
+EVERYWHERE = 0.5
+#: Cosine of directions or of labels from which on two concepts count as similar.
+SIMILAR = 0.4
+#: Share of the way from chance to always that makes the places of two maxima the same or neighbours.
+NEAR = 0.5
+#: Pairs kept of all that pass.
+KEPT = 20_000
+#: Bytes of a cell of a block.
+_CELL = 72
+#: How a document's chance of neighbouring maxima is packed beside its count: bits, and the largest value.
+_BITS, _CHANCE = 33, 255
+#: Pairs tested at once.
+_CHUNK = 1 << 17
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Two sides and what is known of their documents. With one side, its columns are paired with each other."""
+
+    left: Side
+    right: Side
+    #: Documents of like length have one number, [documents]; zeros where length is not to matter.
+    stratum: np.ndarray
+    testable: Testable
+    filters: frozenset[str]
+    alpha: float
+    #: Whether the places of the maxima can be compared: both sides come from the same texts.
+    places: bool = False
+    min_documents: int = LEAST_DOCUMENTS
+    #: Pairs with a larger p are passed over, whatever alpha is; None passes over those above alpha.
+    most_p: float | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether columns of one side are paired with each other."""
+        return self.left is self.right
+
+    @property
+    def n(self) -> int:
+        """Documents."""
+        return int(self.left.held.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of columns of the two sides, an array in each field."""
+
+    left: np.ndarray
+    right: np.ndarray
+    both: np.ndarray
+    log_p: np.ndarray
+    #: The larger of that and of the bound at equal length.
+    log_p_length: np.ndarray
+    #: What `both` is expected to be at equal length.
+    expected: np.ndarray
+    #: Cosine of directions or labels, whichever is larger; NaN where neither is known.
+    similarity: np.ndarray
+    #: Share of documents that hold both in which the maxima lie in the same or neighbouring units, above chance.
+    near: np.ndarray
+    #: What they are ranked by: NPMI at the end nearest to chance of the interval, 0 to 1.
+    score: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def take(self, index: np.ndarray) -> Pairs:
+        """These of them."""
+        return Pairs(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    @classmethod
+    def none(cls) -> Pairs:
+        """No pairs."""
+        whole, real = np.empty(0, dtype=np.int64), np.empty(0)
+        return cls(*(whole if f.name in ("left", "right", "both") else real for f in fields(cls)))
+
+    @staticmethod
+    def join(parts: Sequence[Pairs]) -> Pairs:
+        """All of them, one after the other."""
+        return Pairs(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Pairs)))
+
+    def best(self, n: int) -> Pairs:
+        """The `n` with the highest scores; ties by p, then by place."""
+        return self.take(np.lexsort((self.right, self.left, self.log_p, -self.score))[:n])
+
+
+@dataclass(eq=False)
+class Found:
+    """What a scan gives: numbers over all pairs, and the best of those that pass."""
+
+    pairs: Pairs | None = None
+    #: p of all pairs tested, of those left by each filter, and p at equal length of those left by all but "length".
+    tested: LogHistogram = field(default_factory=LogHistogram)
+    left: dict[str, LogHistogram] = field(default_factory=dict)
+    by_length: LogHistogram = field(default_factory=LogHistogram)
+    #: Pairs whose sign turns at equal length.
+    turned: int = 0
+    examples: list[tuple[float, int, int]] = field(default_factory=list)
+
+
+def scan(problem: Problem, *, memory: int, keep: int = KEPT) -> Found:
+    """Count and test every pair that could reach significance; `memory` bytes bound what a block of them may take."""
+    found = Found(left={name: LogHistogram() for name in FILTERS[:-1]})
+    block = _Block(problem)
+    kept: list[Pairs] = []
+    for start, stop in _blocks(problem, memory):
+        kept.extend(_sift(problem, pairs, found) for pairs in block.candidates(start, stop))
+        if sum(map(len, kept)) > 4 * keep:
+            kept = [Pairs.join(kept).best(keep)]
+    if kept:
+        found.pairs = Pairs.join(kept).best(keep)
+    return found
+
+
+def _blocks(problem: Problem, memory: int) -> Iterator[tuple[int, int]]:
+    """Ranges of left columns whose counts fit."""
+    most = max(1, int(memory // (_CELL * max(len(problem.right), 1))))
+    for start in range(0, len(problem.left), most):
+        yield start, min(start + most, len(problem.left))
+
+
+class _Block:
+    """Counts of some left columns with right ones; with one side, with those at least as frequent."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.factorials = problem, LogFactorials(problem.n)
+        self.most_p = problem.most_p or problem.alpha
+        # An exact tail is longer than the normal one on the long side and shorter on the other, down to half as long.
+        self.least_z = -float(ndtri(self.most_p / 2)) / 1.25 if self.most_p < 1 else 0.0
+        right = problem.right.held
+        self.weights = np.full(problem.n, 1 << _BITS, dtype=np.int64)
+        self.near: csr_array | None = None
+        self.units: csr_array | None = None
+        if problem.places and "spans" in problem.filters and (units := problem.left.units) is not None:
+            evidence = problem.left.m.evidence  # type: ignore[union-attr]
+            ptr = evidence.units.ptr  # type: ignore[union-attr]
+            self.weights += np.round(_CHANCE * chance_near(np.diff(ptr))).astype(np.int64)
+            self.units, self.near = units.tocsc(), with_neighbours(units, ptr)
+        self.right = csr_array(
+            (np.repeat(self.weights, np.diff(right.indptr)), right.indices, right.indptr), shape=right.shape
+        )
+        self.words = label_words(problem.left, problem.right) if "similar" in problem.filters else None
+
+    def candidates(self, start: int, stop: int) -> Iterator[Pairs]:
+        """The pairs of these left columns that are tested and have p < alpha, some at a time."""
+        problem, n = self.problem, self.problem.n
+        last = stop if problem.same else len(problem.right)
+        packed = (_ones(problem.left.by_column, start, stop) @ self.right[:, :last]).toarray()
+        both = (packed >> _BITS).astype(np.int32)
+        a, b = problem.left.support[start:stop], problem.right.support[:last]
+        mean = np.outer(a, b).astype(np.float32) / n
+        spread = mean * np.outer(n - a, n - b).astype(np.float32) / (n * max(n - 1, 1))
+        far = (both - mean) ** 2 >= self.least_z**2 * spread
+        if problem.same:
+            far &= np.arange(last)[None, :] < np.arange(start, stop)[:, None]
+        row, column = np.nonzero(far)
+        del mean, spread, far
+        near = self._near(start, stop, last)
+        similarity = self._similarity(start, stop, last)
+        for part in range(0, len(row), _CHUNK):
+            i, j = row[part : part + _CHUNK], column[part : part + _CHUNK]
+            count, log_p = both[i, j].astype(np.int64), None
+            log_p = log_exact_p(count, a[i], b[j], self.factorials)
+            small = np.flatnonzero(log_p <= np.log(self.most_p))
+            least = log_least_p(a[i[small]], b[j[small]], self.factorials)
+            small = small[least < problem.testable.log_threshold]
+            i, j, count, log_p = i[small], j[small], count[small], log_p[small]
+            chance = (packed[i, j] & ((1 << _BITS) - 1)) / _CHANCE
+            beside = _nan(len(i)) if near is None else _excess(near[i, j], chance, count)
+            alike = _nan(len(i)) if similarity is None else similarity[i, j]
+            nothing = np.zeros(len(i))
+            yield Pairs(i + start, j, count, log_p, nothing, nothing, alike.astype(np.float32), beside, nothing)
+
+    def _near(self, start: int, stop: int, last: int) -> np.ndarray | None:
+        if self.units is None or self.near is None:
+            return None
+        return np.asarray((_ones(self.units, start, stop, np.int32) @ self.near[:, :last]).toarray())
+
+    def _similarity(self, start: int, stop: int, last: int) -> np.ndarray | None:
+        if self.words is None:
+            return None
+        left, right = self.problem.left, self.problem.right
+        found: np.ndarray = (self.words[0][start:stop] @ self.words[1][:last].T).toarray()
+        one, other = left.directions, right.directions
+        if one is not None and other is not None:
+            found = np.maximum(found, one[start:stop] @ other[:last].T)
+        return found
+
+
+def _nan(n: int) -> np.ndarray:
+    return np.full(n, np.nan, dtype=np.float32)
+
+
+def _ones(columns: csr_array, start: int, stop: int, dtype: type = np.int64) -> csr_array:
+    """Some columns of a csc array as the rows of a csr array of ones."""
+    ptr = columns.indptr[start : stop + 1]
+    rows = columns.indices[ptr[0] : ptr[-1]]
+    return csr_array((np.ones(len(rows), dtype), rows, ptr - ptr[0]), shape=(stop - start, columns.shape[0]))
+
+
+def chance_near(n_units: np.ndarray) -> np.ndarray:
+    """Chance that two places drawn at random from so many in a row are the same or neighbours: (3 n - 2) / n^2."""
+    n = np.maximum(n_units, 1).astype(np.float64)
+    return np.asarray((3 * n - 2) / n**2)
+
+
+def with_neighbours(units: csr_array, ptr: np.ndarray) -> csr_array:
+    """Each maximum in its own unit and in those before and after it, of the same document, [units, columns] csr."""
+    unit = np.repeat(np.arange(units.shape[0]), np.diff(units.indptr))
+    first = np.zeros(units.shape[0] + 1, dtype=bool)
+    first[ptr] = True
+    after, before = ~first[1:][unit], ~first[:-1][unit]
+    place = np.concatenate([unit, unit[after] + 1, unit[before] - 1])
+    column = np.concatenate([units.indices, units.indices[after], units.indices[before]])
+    found = csr_array((np.ones(len(place), dtype=np.int32), (place, column)), shape=units.shape)
+    found.sort_indices()
+    return found
+
+
+def _excess(near: np.ndarray, chance: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """How far from chance to always neighbours are neighbours: 0 at chance, 1 always; NaN where chance is always."""
+    room = both - chance
+    enough = room > 0.5
+    return np.where(enough, (near - chance) / np.where(enough, room, 1.0), np.nan).astype(np.float32)
+
+
+def _sift(problem: Problem, pairs: Pairs, found: Found) -> Pairs:
+    """Those that no filter drops, with all their numbers; `found` counts all."""
+    found.tested.add(pairs.log_p)
+    a, b = problem.left.support[pairs.left], problem.right.support[pairs.right]
+    for name in FILTERS[:-1]:
+        if name in problem.filters:
+            drop = _DROPS[name](problem, pairs, a, b)
+            if drop.any():
+                keep = np.flatnonzero(~drop)
+                pairs, a, b = pairs.take(keep), a[keep], b[keep]
+        found.left[name].add(pairs.log_p)
+    log_p, expected = pairs.log_p, a * b / problem.n
+    if "length" in problem.filters:
+        log_length, expected = _at_equal_length(problem, pairs)
+        turned = _turns(pairs, a, b, expected, log_length, problem)
+        found.turned += int(turned.sum())
+        worst = np.flatnonzero(turned)[np.argsort(log_length[turned])[:3]]
+        found.examples += [(float(log_length[k]), int(pairs.left[k]), int(pairs.right[k])) for k in worst]
+        found.examples = sorted(found.examples)[:3]
+        more = pairs.both * problem.n > a * b
+        log_p = np.where((pairs.both > expected) == more, np.maximum(pairs.log_p, log_length), 0.0)
+    found.by_length.add(log_p)
+    small = np.flatnonzero(log_p <= np.log(problem.alpha))
+    pairs, a, b, expected = pairs.take(small), a[small], b[small], expected[small]
+    more = pairs.both * problem.n > a * b
+    chance = np.where(more, np.maximum(expected, a * b / problem.n), np.minimum(expected, a * b / problem.n))
+    score = np.abs(npmi(nearest_to_chance(pairs.both, a, b, chance), chance, problem.n))
+    values = (pairs.left, pairs.right, pairs.both, pairs.log_p, log_p[small], expected, pairs.similarity, pairs.near)
+    return Pairs(*values, score)
+
+
+def _at_equal_length(problem: Problem, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    a, b, sizes = strata_margins(problem)
+    log_p, expected = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for start in range(0, len(pairs), _CHUNK // 4):
+        part = slice(start, start + _CHUNK // 4)
+        one, other = a[:, pairs.left[part]], b[:, pairs.right[part]]
+        expected[part] = expected_within(one, other, sizes)
+        log_p[part] = log_bound_p(pairs.both[part], one, other, sizes)
+    return log_p, expected
+
+
+def strata_margins(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Documents of each stratum that hold each left and each right column, and its size."""
+    kept = problem.__dict__.get("_margins")
+    if kept is None:
+        sizes = np.bincount(problem.stratum)
+        one = problem.left.within(problem.stratum, len(sizes))
+        other = one if problem.same else problem.right.within(problem.stratum, len(sizes))
+        kept = one, other, sizes
+        problem.__dict__["_margins"] = kept
+    return kept  # type: ignore[no-any-return]
+
+
+def _turns(
+    pairs: Pairs, a: np.ndarray, b: np.ndarray, expected: np.ndarray, log_p: np.ndarray, problem: Problem
+) -> np.ndarray:
+    """Where the association at equal length has the other sign, beyond chance among all that are tested."""
+    other = (pairs.both > expected) != (pairs.both * problem.n > a * b)
+    return np.asarray(other & (log_p < np.log(problem.alpha / max(problem.testable.n_tests, 1))))
+
+
+def _few(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray((pairs.both < problem.min_documents) & (pairs.both * problem.n > a * b))
+
+
+def _everywhere(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    most = EVERYWHERE * problem.n
+    wide = np.zeros(len(pairs), dtype=bool)
+    for side, support in ((problem.left, a), (problem.right, b)):
+        if side.m is not None:  # a value of a column is what was asked for
+            wide |= support > most
+    return wide
+
+
+def _similar(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(pairs.similarity >= SIMILAR)
+
+
+def _spans(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Places say something of pairs that meet more than by chance."""
+    return np.asarray((pairs.near >= NEAR) & (pairs.both * problem.n > a * b))
+
+
+_DROPS = {"few": _few, "everywhere": _everywhere, "similar": _similar, "spans": _spans}
