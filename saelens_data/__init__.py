@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from saelens_data.results import Result as Result
     from saelens_data.retrieve import retrieve as retrieve
     from saelens_data.retrieve import retrieve_many as retrieve_many
+    from saelens_data.sae.formats import read_sae as read_sae
+    from saelens_data.sae.formats.releases import read_release as read_release
     from saelens_data.store import open_store as open  # noqa: A004, F401
     from saelens_data.store import verify_store as verify  # noqa: F401
     from saelens_data.store import write_store as write_store
@@ -67,6 +69,8 @@ _PUBLIC = {
     "load_encoder": "encoders:load_encoder",
     "open": "store:open_store",
     "read_corpus": "corpus:read_corpus",
+    "read_release": "sae.formats.releases:read_release",
+    "read_sae": "sae.formats:read_sae",
     "retrieve": "retrieve:retrieve",
     "retrieve_many": "retrieve:retrieve_many",
     "select": "diff.selection:select",
