@@ -60,7 +60,15 @@ def worded_matrix(
     n_units = np.diff(ptr)
     means = X.data / np.repeat(n_units, np.diff(X.indptr))
     units = Units(np.array(ptr, np.int64), np.array(start, np.int32), np.array(end, np.int32))
-    docs = pl.DataFrame({"doc_id": [f"d{i}" for i in range(n_docs)], "text": texts})
+    docs = pl.DataFrame(
+        {
+            "doc_id": [f"d{i}" for i in range(n_docs)],
+            "text": texts,
+            "n_units": pl.Series(n_units, dtype=pl.Int32),
+            "n_tokens": pl.Series([len(text.split()) for text in texts], dtype=pl.Int32),
+            "error": pl.Series([None] * n_docs, dtype=pl.String),
+        }
+    )
     shown = labels if labels is not None else [None] * n_latents
     concepts = pl.DataFrame(
         {

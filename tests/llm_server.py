@@ -24,6 +24,10 @@ FAULTS = (
     "invalid json", "wrong schema", "prose", "refusal", "filter", "no usage", "zero usage", "huge usage", "negative usage",
     "text usage", "missing texts", "slow",
 )  # fmt: skip
+#: Those whose answer is billed, and lost or of no use.
+UNREADABLE = {
+    "drop late", "truncated body", "not json", "empty", "truncated json", "invalid json", "wrong schema", "prose", "missing texts",
+}  # fmt: skip
 #: US dollars per million tokens, read and written.
 PRICE = ("2.00", "8.00")
 
@@ -69,9 +73,8 @@ class Server:
         return sum(s.read + s.written for s in self.served)
 
     def paid(self) -> list[str]:
-        """The messages of every call that was billed and whose answer was sent whole."""
-        lost = {"drop late", "truncated body", "not json"}
-        return [json.dumps(s.body["messages"]) for s in self.served if s.written and s.fault not in lost]
+        """The messages of every call that was billed and whose answer arrived whole and could be read."""
+        return [json.dumps(s.body["messages"]) for s in self.served if s.written and s.fault not in UNREADABLE]
 
     def __enter__(self) -> Server:
         server = self
@@ -139,25 +142,19 @@ class Server:
     def _complete(self, request: BaseHTTPRequestHandler, served: Served, body: dict[str, Any]) -> None:
         fault, text = served.fault, (self.answer or answer_to)(body)
         limit = body.get("max_tokens") or body.get("max_completion_tokens")
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        finish = "stop"
-        if fault == "empty":
-            message["content"] = ""
-        elif fault == "truncated json":
-            message["content"], finish = text[: len(text) // 2], "length"
-        elif fault == "invalid json":
-            message["content"] = text.replace(":", " is ", 1)
-        elif fault == "wrong schema":
-            message["content"] = json.dumps({"result": [1, 2, 3]})
-        elif fault == "prose":
-            message["content"] = "I am not sure that I understand what you would like me to do here."
-        elif fault == "refusal":
-            message["content"], message["refusal"] = None, "I cannot help with that."
-        elif fault == "filter":
-            message["content"], finish = "", "content_filter"
-        elif fault == "missing texts":
-            message["content"] = json.dumps({"answers": json.loads(text).get("answers", [])[1:]})
-        elif fault == "slow":
+        said = {
+            "empty": {"content": ""},
+            "truncated json": {"content": text[: len(text) // 2]},
+            "invalid json": {"content": text.replace(":", " is ", 1)},
+            "wrong schema": {"content": json.dumps({"result": [1, 2, 3]})},
+            "prose": {"content": "I am not sure that I understand what you would like me to do here."},
+            "refusal": {"content": None, "refusal": "I cannot help with that."},
+            "filter": {"content": ""},
+            "missing texts": {"content": json.dumps({"answers": json.loads(text).get("answers", [])[1:]})},
+        }
+        message: dict[str, Any] = {"role": "assistant", "content": text, **said.get(fault or "", {})}
+        finish = {"truncated json": "length", "filter": "content_filter"}.get(fault or "", "stop")
+        if fault == "slow":
             time.sleep(0.02)
         read = sum(tokens(m["content"]) + 4 for m in body["messages"]) + tokens(
             json.dumps(body.get("response_format", ""))
@@ -217,7 +214,7 @@ def answer_to(body: dict[str, Any]) -> str:
         words = Counter(
             w
             for text in parts
-            for mark in re.findall(r"<<(.*?)>>", text, re.S)
+            for mark in re.findall(r"<<(.*?)>>", text, re.DOTALL)
             for w in set(WORD.findall(mark.lower()))
         )
         silent = {w for text in parts if "<<" not in text for w in WORD.findall(text.lower())}
@@ -229,7 +226,7 @@ def answer_to(body: dict[str, Any]) -> str:
     marked = "check marks" in system
     answers = []
     for number, text in enumerate(texts, start=1):
-        shown = " ".join(re.findall(r"<<(.*?)>>", text, re.S)) if marked else text
+        shown = " ".join(re.findall(r"<<(.*?)>>", text, re.DOTALL)) if marked else text
         answers.append({"text": number, "answer": bool(wanted & set(WORD.findall(shown.lower())))})
     return json.dumps({"answers": answers})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from threading import Condition
@@ -40,7 +40,7 @@ class Price:
             raise InputError(f"'{read}' and '{written}' are no prices: give dollars per million tokens") from error
         if not all(value.is_finite() and value >= 0 for value in values):
             raise InputError(f"prices of {read} and {written} dollars per million tokens: give numbers from 0 on")
-        return Price(*(-int(-value * 1_000_000 // 1) for value in values))
+        return Price(*(int((value * 1_000_000).to_integral_value(ROUND_CEILING)) for value in values))
 
     def cost(self, read: int, written: int) -> int:
         """Trillionths of a dollar for so many tokens."""

@@ -22,7 +22,7 @@ _STEERING = re.compile(
     "|".join(
         (
             r"\b(?:ignore|disregard|forget|override|bypass)\b[^.!?\n]{0,50}\b(?:" + _REFERRED + r")\b",
-            r"\b(?:answer|respond|reply|output|label|say|print|return)\s+(?:only|exactly|just|this|it|with|as|:|\s)*[\"'“‘]",
+            r"\b(?:answer|respond|reply|output|label|say)\b[\s:]*(?:(?:only|exactly|just|this|it|with|as)\b[\s:]*)*[\"'“‘]",
             r"\b(?:new|updated|real|actual|hidden|secret)\s+(?:system\s+)?(?:instructions?|prompt|task)\b",
             r"\b(?:system|developer)\s+(?:prompt|message|instructions?)\b",
             r"\byou\s+(?:are|must|will|should)\s+(?:now|instead|hereby|no\s+longer)\b",
