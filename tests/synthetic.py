@@ -143,7 +143,7 @@ def main() -> None:
     Says "begun" before it writes, then "synced" whenever something has reached the disk.
     """
     path, what = Path(sys.argv[1]), sys.argv[2]
-    m = random_matrix(3, 24, 20) if what == "fields" else random_matrix(3, 120, 20)
+    m = random_matrix(3, 6, 20) if what == "fields" else random_matrix(3, 120, 20)
     print("begun", flush=True)
     sync = os.fsync
 
@@ -157,7 +157,7 @@ def main() -> None:
             print("held", flush=True)
             sys.stdin.read()
     elif what == "fields":
-        write_fields(path, {"response": m, "prompt": random_matrix(4, 24, 20), "all": random_matrix(5, 24, 20)})
+        write_fields(path, {"response": m, "prompt": random_matrix(4, 6, 20), "all": random_matrix(5, 6, 20)})
     else:
         write(path, m, order=int(sys.argv[3]))
 
