@@ -205,7 +205,7 @@ def test_files_that_hold_no_clusters_are_refused(m, found, tmp_path):
     for path in (text, other, tmp_path / "missing.safetensors"):
         with pytest.raises(InputError, match="holds no clusters"):
             read_clusters(path)
-    with pytest.raises(InputError, match="must end in .safetensors"):
+    with pytest.raises(InputError, match=r"must end in \.safetensors"):
         found.save_clusters(tmp_path / "clusters.pkl")
 
 

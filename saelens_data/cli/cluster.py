@@ -153,6 +153,8 @@ def _show_axis(m: ConceptMatrix, asked: dict[str, Any], format_: str, output: Pa
 
     axis = find_axis(m, **asked)
     emit(Result(axis.table, {}, kind="axis"), format_, output, rows)
+    for line in axis.notes:
+        say(line)
     say(f"{axis.n:,} concepts; edit the list (-o FILE.csv) and give it back with --latents FILE.csv")
 
 

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from saelens_data.cluster.quality import explained
-from saelens_data.encoders import decoder_directions
+from saelens_data.cluster.subtract import Unwanted
 from saelens_data.matrix import ConceptMatrix
 
 
-def removed_scores(m: ConceptMatrix, removed: np.ndarray) -> np.ndarray | None:
-    """Where each document lies along removed directions [r, dim]: all of its concepts' means, [documents, r] float64.
-
-    None where the decoder is not at hand.
-    """
-    W = decoder_directions(m.source)
-    if W is None:
-        return None
-    along = W[m.concepts["latent"].to_numpy()][:, : removed.shape[1]] @ removed.T
+def unwanted_scores(m: ConceptMatrix, unwanted: Unwanted) -> np.ndarray:
+    """Where each document lies along an axis, by the means of all its concepts, [documents, r] float64."""
     mean = m if m.evidence is None else m.pooled("mean")
-    return np.asarray(mean.X @ along.astype(np.float64))
+    return np.asarray(mean.X @ unwanted.along.astype(np.float64))
 
 
-def left_out(m: ConceptMatrix, removed: np.ndarray, labels: np.ndarray, before: np.ndarray) -> dict[str, Any] | None:
-    """Share of the variance along the removed directions that lies between clusters, beyond chance: now, and before.
+def left_out(
+    m: ConceptMatrix, unwanted: Sequence[Unwanted], labels: np.ndarray, before: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Of each unwanted axis the share of its scores' variance that lies between clusters, beyond chance.
 
-    `labels` and `before` [documents] are the clusters with the axis left out and without that. See `quality.explained`.
+    `explained` with the clusters `labels` [documents], and `explained_before` with those, `before` [documents], that
+    come about when nothing is left out. See `quality.explained`.
     """
-    scores = removed_scores(m, removed)
-    if scores is None:
-        return None
-    return {
-        "directions": len(removed),
-        "explained": explained(scores, labels),
-        "explained_before": explained(scores, before),
-    }
+    found = {}
+    for one in unwanted:
+        scores = unwanted_scores(m, one)
+        found[one.name] = {"explained": explained(scores, labels), "explained_before": explained(scores, before)}
+    return found

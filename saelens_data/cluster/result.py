@@ -123,9 +123,13 @@ class ClusterResult(Result):
                 f"frequent value of each cluster is right for {share(leak.predicted)} of documents, that of all for "
                 f"{share(leak.majority)}."
             )
-        if left := q.get("left_out"):
+        for name, left in q.get("left_out", {}).items():
             said.append(
-                f"Of what was left out, {share(left['explained'])} of the variance still lies between clusters; with "
-                f"nothing left out {share(left['explained_before'])}."
+                f"Of '{name}', which was left out, {_part(left['explained'])} of the variance still lies between "
+                f"clusters; with nothing left out {_part(left['explained_before'])}."
             )
         return said
+
+
+def _part(value: float) -> str:
+    return "none" if np.isnan(value) else share(value)

@@ -89,8 +89,7 @@ def cluster(
         quality["leakage"] = agreement(whole, _codes(m, leakage))
     if without:
         before = _before(m, find_axis(m, by, concepts=concepts, latents=latents), replace(options, k=found.k))
-        if axis.removed is not None:
-            quality["left_out"] = left_out(m, axis.removed, whole, before)
+        quality["left_out"] = left_out(m, axis.unwanted, whole, before)
         if leakage is not None:
             quality["leakage_before"] = agreement(before, _codes(m, leakage))
     asked = {"by": by, "concepts": concepts, "without": without, "truth": truth, "leakage": leakage}
@@ -171,7 +170,7 @@ def find_axis(
     by, without = _phrases(by), _phrases(without)
     if not by and concepts is None and not without and latents is None:
         return all_concepts(m)
-    from saelens_data.cluster.axis import choose_axis  # noqa: PLC0415
+    from saelens_data.cluster.choose import choose_axis  # noqa: PLC0415
 
     return choose_axis(m, by=by, concepts=concepts, without=without, latents=latents)
 
@@ -190,7 +189,7 @@ def _check(m: ConceptMatrix, options: Options, *columns: str | None) -> None:
         raise InputError(f"no method '{options.method}'; {choices(options.method, METHODS)}")
     if options.method == "hdbscan" and options.k is not None:
         raise InputError(
-            "hdbscan finds the number of clusters itself: leave k out, or take kmeans; 'least' says how small one may be"
+            "hdbscan finds the number of clusters itself: leave k out, or take kmeans; least says how small one may be"
         )
     if options.method != "hdbscan" and options.least is not None:
         raise InputError(
@@ -253,7 +252,7 @@ def _told(
     return ClusterResult(
         frame=_frame(found, naming, quality, examples),
         parameters=parameters,
-        notes=(*notes, *_notes(m, placed, found, naming)),
+        notes=(*notes, *axis.notes, *_notes(m, placed, found, naming)),
         m=m,
         axis=axis,
         coordinates=placed,

@@ -78,7 +78,16 @@ def grouped(Z: np.ndarray, k: int, seeds: int) -> list[np.ndarray]:
     return [kmeans(Z, k, seed=seed).labels for seed in range(seeds)]
 
 
-def show(name: str, m: ConceptMatrix, axis: Axis, k: int, truth: dict[str, np.ndarray], about: str, options: argparse.Namespace, **how: object) -> None:
+def show(
+    name: str,
+    m: ConceptMatrix,
+    axis: Axis,
+    k: int,
+    truth: dict[str, np.ndarray],
+    about: str,
+    options: argparse.Namespace,
+    **how: object,
+) -> None:
     how.setdefault("dimensions", FOR_EACH * k)
     placed = coordinates(m, axis, **how)  # type: ignore[arg-type]
     score(name, grouped(placed.Z, k, options.seeds), placed.rows, truth, about)
@@ -109,10 +118,16 @@ def main() -> None:
         print(f"{options.file}: {m.n_docs:,} documents, {about}: {k} values")
         everything = np.arange(m.n_docs)
         assert m.vectors is not None
-        score("k-means on the reader's embedding", grouped(m.vectors.astype(np.float32), k, options.seeds), everything, truth, about)
+        score(
+            "k-means on the reader's embedding",
+            grouped(m.vectors.astype(np.float32), k, options.seeds),
+            everything,
+            truth,
+            about,
+        )
         show("all concepts", m, all_concepts(m), k, truth, about, options)
         if about in axes["by"]:
-            from saelens_data.cluster.axis import choose_axis
+            from saelens_data.cluster.choose import choose_axis
 
             without = [axes["without"][about]] if about in axes["without"] else []
             axis = choose_axis(m, by=[axes["by"][about]], without=without)
@@ -130,7 +145,17 @@ def variants(m: ConceptMatrix, k: int, truth: dict[str, np.ndarray], about: str,
         show(f"reconstruction, {dimensions} dimensions", m, everything, k, truth, about, options, dimensions=dimensions)
     for space in ("svd", "graph"):
         for dimensions in (k, 2 * k, 5 * k):
-            show(f"{space}, {dimensions} dimensions", m, everything, k, truth, about, options, space=space, dimensions=dimensions)
+            show(
+                f"{space}, {dimensions} dimensions",
+                m,
+                everything,
+                k,
+                truth,
+                about,
+                options,
+                space=space,
+                dimensions=dimensions,
+            )
     for space in ("reconstruction", "svd", "graph"):
         show(f"{space}, maximum", m, everything, k, truth, about, options, space=space, pooling="max")
         show(f"{space}, root of the mean", rooted(m), everything, k, truth, about, options, space=space)
