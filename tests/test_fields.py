@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from synthetic import concepts, random_matrix, write, write_fields
+from synthetic import concepts, random_matrix, write, write_fields, writer
 from test_store_faults import Crash, CrashingSystem, child, tree
 
 import saelens_data as sd
@@ -569,6 +569,8 @@ def test_a_field_that_is_not_whole_or_not_its_own_says_so(tmp_path: Path) -> Non
 def test_names_of_fields_are_names_of_folders(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name of a field"):
         write_fields(tmp_path / "s.sae", {"response": random_matrix(0, 3, 4), name: random_matrix(1, 3, 4)})
+    with pytest.raises(ValueError, match="'response' is the store's own field"):
+        writer(tmp_path / "s.sae", random_matrix(0, 3, 4), fields={"response": "digest"})
     assert not (tmp_path / "s.sae").exists()
 
 

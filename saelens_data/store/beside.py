@@ -9,7 +9,7 @@ from pathlib import Path
 from saelens_data.errors import StoreError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.store.arrays import remove
-from saelens_data.store.manifest import FIELDS, Manifest, field_path, is_store, read_manifest
+from saelens_data.store.manifest import FIELDS, Manifest, field_path, is_store, lost_parts, read_manifest
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,19 @@ def not_the_field(path: Path, manifest: Manifest, name: str) -> str | None:
         return str(error)
     if not found.complete:
         return f"{folder} is unfinished ({found.progress}): run the encode command again to finish it"
-    belongs = found.digest == manifest.fields[name] and found.n_docs == manifest.n_docs
+    belongs = found.digest == manifest.fields[name] and found.n_docs == manifest.n_docs and not found.fields
     if not belongs or found.source.field != name or found.source.differences(manifest.source) != ["field"]:
         return f"{folder} is not the field that {path} was written with: delete it and run the encode command again"
     return None
+
+
+def are_whole(path: Path, manifest: Manifest) -> bool:
+    """Whether nothing is to be written into the further fields."""
+    for name in manifest.fields:
+        folder = field_path(path, name)
+        if not_the_field(path, manifest, name) or lost_parts(folder, read_manifest(folder)):
+            return False
+    return True
 
 
 def remove_strangers(path: Path, manifest: Manifest) -> None:

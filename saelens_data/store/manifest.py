@@ -203,6 +203,7 @@ def _from_content(content: Mapping[str, Any]) -> Manifest:
         fields=_fields(content),
     )
     _check_parts(manifest)
+    check_fields(manifest)
     return manifest
 
 
@@ -215,10 +216,15 @@ def _vector_dim(content: Mapping[str, Any]) -> int | None:
 
 
 def _fields(content: Mapping[str, Any]) -> dict[str, str]:
-    found = {name: str(entry["digest"]) for name, entry in content.get("fields", {}).items()}
-    for name in found:
+    return {name: str(entry["digest"]) for name, entry in content.get("fields", {}).items()}
+
+
+def check_fields(manifest: Manifest) -> None:
+    """Raise ValueError for names that fields cannot have."""
+    for name in manifest.fields:
         field_path(Path(), name)
-    return found
+    if (own := manifest.source.field) in manifest.fields:
+        raise ValueError(f"'{own}' is the store's own field and cannot lie beside it")
 
 
 def _check_parts(manifest: Manifest) -> None:

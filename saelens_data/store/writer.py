@@ -22,7 +22,7 @@ from saelens_data.matrix import ConceptMatrix, Source, Units
 from saelens_data.store import derived
 from saelens_data.store import labels as labels_beside
 from saelens_data.store.arrays import remove
-from saelens_data.store.beside import not_the_field, remove_strangers
+from saelens_data.store.beside import are_whole, not_the_field, remove_strangers
 from saelens_data.store.files import LOCK, TEMPORARY, atomic_write_bytes, explained, locked
 from saelens_data.store.manifest import (
     CONCEPTS,
@@ -30,6 +30,7 @@ from saelens_data.store.manifest import (
     FIELDS,
     SHARDS,
     Manifest,
+    check_fields,
     field_path,
     is_store,
     lost_parts,
@@ -86,8 +87,9 @@ class StoreWriter:
             concepts.height,
             tuple((a, b) for a, b in plan),
             vector_dim=vector_dim,
-            fields={name: fields[name] for name in sorted(fields) if field_path(self.path, name)},
+            fields=dict(fields),
         )
+        check_fields(self._manifest)
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -149,7 +151,7 @@ class StoreWriter:
             return None
         found = read_manifest(self.path)
         whole = found.complete and found.digest == self._manifest.digest and not lost_parts(self.path, found)
-        has = self._manifest.fields.items() <= found.fields.items()
+        has = self._manifest.fields.items() <= found.fields.items() and are_whole(self.path, found)
         return found if whole and has and derived.load(self.path, found) else None
 
     def _prepare(self) -> None:
