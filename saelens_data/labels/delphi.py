@@ -56,9 +56,9 @@ def _explanations(folder: Path) -> list[Path]:
 
 
 def _module(found: Mapping[str, Any], asked: str | None, folder: Path) -> str:
-    if asked in found:
-        return asked
     if asked is not None:
+        if asked in found:
+            return asked
         raise InputError(f"'{folder}' holds no labels of '{asked}': {choices(asked, found)}")
     if len(found) > 1:
         raise InputError(

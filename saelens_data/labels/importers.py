@@ -196,10 +196,11 @@ def _finished(rows: Sequence[Mapping[str, Any]] | pl.DataFrame, layout: str, sou
         return LabelFile(pl.DataFrame(schema=LABEL_SCHEMA), layout, source)
     if frame["label"].dtype not in (pl.String, pl.Null):
         raise InputError(f"labels are wanted as text, not as {frame['label'].dtype}")
+    schema: dict[str, Any] = {**LABEL_SCHEMA, "latent": frame["latent"].dtype}
     try:
         typed = frame.select(
             (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype, strict=True).alias(name)
-            for name, dtype in {**LABEL_SCHEMA, "latent": frame["latent"].dtype}.items()
+            for name, dtype in schema.items()
         )
     except pl.exceptions.PolarsError as error:
         raise InputError(f"the labels cannot be read: {str(error).splitlines()[0]}") from error
