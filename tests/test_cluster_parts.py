@@ -328,11 +328,12 @@ def test_names_are_distinct_and_leave_out_what_all_share():
         (2, 1, 5, "mark · game", 0.5),
     ]
     table = pl.DataFrame(rows, schema=["cluster", "rank", "latent", "label", "difference"], orient="row")
-    names = short_names(table.with_columns(apart=pl.lit(value=True)), 4)
+    names = short_names(table.with_columns(apart=pl.col("cluster") < 2), 4)
     assert "game" in names[0] or "team" in names[0]
     assert "latent 8" in names[1]
     assert "law" in names[1]
     assert names[3] == "cluster 3"
+    assert [name.endswith("?") for name in names[:3]] == [False, False, names[2] != "cluster 2"]
     words = [word for name in names for word in name.split(", ")]
     assert len(set(words)) == len(words)
 
@@ -346,7 +347,7 @@ def test_one_long_cloud_has_no_clusters_although_two_halves_are_stable():
     found = choose_k(P)
     assert found.k is None
     two = found.curve.row(by_predicate=pl.col("k") == 2, named=True)
-    assert two["stability"] > 0.7
+    assert two["stability"] > 0.6
     assert abs(two["excess"]) < 0.15
 
 

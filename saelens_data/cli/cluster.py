@@ -182,7 +182,9 @@ def _view(frame: pl.DataFrame) -> pl.DataFrame:
             "documents": row["size"],
             "share": share(row["share"]),
             "stability": f"{row['stability']:.2f}",
-            "set apart by": plain("; ".join((row["concepts"] or [])[:_SHOWN]) if row["apart"] else ""),
+            "set apart by": plain("; ".join(row["concepts"][:_SHOWN]))
+            if row["apart"]
+            else "(no concept passes the test)",
         }
         for row in frame.iter_rows(named=True)
     ]

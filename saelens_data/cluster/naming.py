@@ -224,10 +224,12 @@ def short_names(concepts: pl.DataFrame, k: int) -> list[str]:
 
     A word counts for a cluster as its concepts are more frequent there than elsewhere, less what it counts for another,
     so that one which is listed for all names none. The words that count most are given out first. A concept without a
-    label gives its number; a cluster without concepts is called by its own.
+    label gives its number. Where none of a cluster's concepts passes the test, all that are listed count, and the name
+    ends in a question mark; a cluster without concepts is called by its number.
     """
     weight: dict[str, np.ndarray] = {}
-    rows = concepts.filter("apart") if concepts["apart"].any() else concepts
+    sure = set(concepts.filter("apart")["cluster"].to_list())
+    rows = concepts.filter(pl.col("apart") | ~pl.col("cluster").is_in(list(sure)))
     for cluster, rank, latent, label, difference in rows.select(
         "cluster", "rank", "latent", "label", "difference"
     ).iter_rows():
@@ -244,4 +246,7 @@ def short_names(concepts: pl.DataFrame, k: int) -> list[str]:
     for margin, cluster, word in sorted(offers):
         if len(names[cluster]) < NAMED and (margin < 0 or not names[cluster]):
             names[cluster].append(word)
-    return [", ".join(words) if words else f"cluster {cluster}" for cluster, words in enumerate(names)]
+    return [
+        ", ".join(words) + ("" if cluster in sure else "?") if words else f"cluster {cluster}"
+        for cluster, words in enumerate(names)
+    ]

@@ -26,9 +26,9 @@ class ClusterResult(Result):
     """The outcome of `cluster`. `frame` holds one row for each cluster, the largest first.
 
     Columns: `cluster` (from 0), `name`, `size` (documents), `share` (of those assigned), `stability` (Jaccard index
-    with the cluster most like it when documents are drawn again), `membership` (its mean), `concepts` (labels of the
-    first that set it apart), `latents` (these), `apart` (how many of those listed pass the test), and `central` (the
-    document nearest to its centre).
+    with the cluster most like it when documents are drawn again), `membership` (its mean), `concepts` and `latents`
+    (the first, ten at most, that set it apart; null where none passes the test), `apart` (how many these are), and
+    `central` (the document nearest to its centre).
     """
 
     kind: str = "cluster"

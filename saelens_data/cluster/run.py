@@ -274,10 +274,14 @@ def _assignments(m: ConceptMatrix, placed: Coordinates, found: Clusters) -> pl.D
 
 
 def _frame(found: Clusters, naming: Naming, quality: dict[str, Any], examples: pl.DataFrame) -> pl.DataFrame:
-    listed = naming.concepts.group_by("cluster", maintain_order=True).agg(
-        pl.col("label").fill_null("unlabelled").alias("concepts"),
-        pl.col("latent").alias("latents"),
-        pl.col("apart").sum(),
+    listed = (
+        naming.concepts.filter("apart")
+        .group_by("cluster", maintain_order=True)
+        .agg(
+            pl.col("label").fill_null("unlabelled").alias("concepts"),
+            pl.col("latent").alias("latents"),
+            pl.len().alias("apart"),
+        )
     )
     central = examples.filter(pl.col("kind") == "central").group_by("cluster", maintain_order=True).first()
     sizes = found.sizes

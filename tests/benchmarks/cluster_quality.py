@@ -85,6 +85,7 @@ def show(
     k: int,
     truth: dict[str, np.ndarray],
     about: str,
+    *,
     options: argparse.Namespace,
     **how: object,
 ) -> None:
@@ -125,16 +126,25 @@ def main() -> None:
             truth,
             about,
         )
-        show("all concepts", m, all_concepts(m), k, truth, about, options)
+        show("all concepts", m, all_concepts(m), k, truth, about, options=options)
         if about in axes["by"]:
             from saelens_data.cluster.choose import choose_axis
 
             without = [axes["without"][about]] if about in axes["without"] else []
             axis = choose_axis(m, by=[axes["by"][about]], without=without)
-            show(f"by '{axes['by'][about]}' ({axis.n})", m, axis, k, truth, about, options)
+            show(f"by '{axes['by'][about]}' ({axis.n})", m, axis, k, truth, about, options=options)
         best = oracle(m, codes)
         for space in ("reconstruction", "svd"):
-            show(f"oracle: {ORACLE} latents by the truth, {space}", m, best, k, truth, about, options, space=space)
+            show(
+                f"oracle: {ORACLE} latents by the truth, {space}",
+                m,
+                best,
+                k,
+                truth,
+                about,
+                options=options,
+                space=space,
+            )
         if options.variants:
             variants(m, k, truth, about, options)
 
@@ -142,7 +152,16 @@ def main() -> None:
 def variants(m: ConceptMatrix, k: int, truth: dict[str, np.ndarray], about: str, options: argparse.Namespace) -> None:
     everything = all_concepts(m)
     for dimensions in (k, 2 * k, 3 * k, 5 * k, 10 * k):
-        show(f"reconstruction, {dimensions} dimensions", m, everything, k, truth, about, options, dimensions=dimensions)
+        show(
+            f"reconstruction, {dimensions} dimensions",
+            m,
+            everything,
+            k,
+            truth,
+            about,
+            options=options,
+            dimensions=dimensions,
+        )
     for space in ("svd", "graph"):
         for dimensions in (k, 2 * k, 5 * k):
             show(
@@ -157,8 +176,8 @@ def variants(m: ConceptMatrix, k: int, truth: dict[str, np.ndarray], about: str,
                 dimensions=dimensions,
             )
     for space in ("reconstruction", "svd", "graph"):
-        show(f"{space}, maximum", m, everything, k, truth, about, options, space=space, pooling="max")
-        show(f"{space}, root of the mean", rooted(m), everything, k, truth, about, options, space=space)
+        show(f"{space}, maximum", m, everything, k, truth, about, options=options, space=space, pooling="max")
+        show(f"{space}, root of the mean", rooted(m), everything, k, truth, about, options=options, space=space)
 
 
 if __name__ == "__main__":
