@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from saelens_data.store import Shard, StoreWriter, is_store, open_store
 from saelens_data.store.files import explained
 from saelens_data.store.manifest import field_path, read_manifest
 
+if TYPE_CHECKING:
+    from saelens_data.readers.tokens import TokenReading
+
 #: A shard closes at either of these; some twenty seconds of work is the most that a kill can lose.
 SHARD_DOCS = 2_000
 SHARD_CHARS = 2_000_000
@@ -31,6 +35,9 @@ _CACHED = "vectors"
 
 #: Texts, or conversations for an encoder that reads in context.
 Documents = Sequence[str | None] | Sequence[Conversation]
+#: What encoding raises for a document that it cannot encode.
+_OF_A_DOCUMENT = (RuntimeError, ValueError, TypeError, IndexError, OverflowError)
+
 #: Told (characters done, characters in all).
 Progress = Callable[[int, int], None]
 
@@ -143,12 +150,49 @@ def _lengths(corpus: Corpus, encoder: Encoder) -> np.ndarray:
 
 def _write_missing(writer: StoreWriter, corpus: Corpus, encoder: Encoder, progress: Progress | None) -> None:
     lengths, missing, done = _lengths(corpus, encoder), set(writer.missing), 0
-    for number, (start, end) in enumerate(plan_shards(lengths)):
-        if number in missing:
-            writer.write_shard(number, encode_robustly(encoder, _documents(corpus, encoder, start, end)))
-        done += int(lengths[start:end].sum())
-        if progress:
-            progress(done, int(lengths.sum()))
+    plan = plan_shards(lengths)
+    todo = ((number, _documents(corpus, encoder, *plan[number])) for number in sorted(missing))
+    shards = _encoded_ahead(encoder, todo) if encoder.in_context else _encoded_in_turn(encoder, todo)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        written: Future[None] | None = None
+        for number, (start, end) in enumerate(plan):
+            if number in missing:
+                shard = next(shards)
+                if written:
+                    written.result()
+                written = pool.submit(writer.write_shard, number, shard)
+                if not encoder.in_context:
+                    written.result()
+            done += int(lengths[start:end].sum())
+            if progress:
+                progress(done, int(lengths.sum()))
+        if written:
+            written.result()
+
+
+def _encoded_in_turn(encoder: Encoder, todo: Iterable[tuple[int, Documents]]) -> Iterator[Shard]:
+    for _, documents in todo:
+        yield encode_robustly(encoder, documents)
+
+
+def _encoded_ahead(encoder: Encoder, todo: Iterable[tuple[int, Documents]]) -> Iterator[Shard]:
+    """The same for a reader of tokens; while it reads, the next documents are tokenised."""
+    from saelens_data.readers.ahead import ahead  # noqa: PLC0415
+
+    def prepared(item: tuple[int, Documents]) -> tuple[Documents, TokenReading | None]:
+        try:
+            return item[1], encoder.prepare(item[1])
+        except _OF_A_DOCUMENT:
+            return item[1], None  # one of them will say why
+
+    def encoded(item: tuple[Documents, TokenReading | None]) -> Shard:
+        documents, reading = item
+        try:
+            return encode_robustly(encoder, documents) if reading is None else encoder.encode_prepared(reading)
+        except _OF_A_DOCUMENT:
+            return encode_robustly(encoder, documents)
+
+    yield from map(encoded, ahead(prepared, todo))
 
 
 def _documents(corpus: Corpus, encoder: Encoder, start: int, end: int) -> Documents:
@@ -176,7 +220,7 @@ def encode_robustly(encoder: Encoder, texts: Documents) -> Shard:
     """Encode documents; one that cannot be encoded becomes an empty row that says why, found by bisection."""
     try:
         return _encoded(encoder, texts)
-    except (RuntimeError, ValueError, TypeError, IndexError, OverflowError) as error:
+    except _OF_A_DOCUMENT as error:
         if len(texts) > 1:
             middle = len(texts) // 2
             return join_shards([encode_robustly(encoder, texts[:middle]), encode_robustly(encoder, texts[middle:])])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from saelens_data.readers.base import Reader, Reading
     from saelens_data.readers.chats import Rendered
-    from saelens_data.readers.tokens import TokenReader
+    from saelens_data.readers.tokens import TokenReader, TokenReading
     from saelens_data.sae.model import SAE
 
 #: Vectors gathered before the SAE sees them: few enough to stay in the cache, enough for one good product.
@@ -73,7 +73,7 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str | None]) -> Shard:
         """Pooled activations of documents; null counts as empty. Raises ValueError if one is not finite."""
         if self.in_context:
-            return self.encode_conversations([Conversation(text) for text in texts])
+            return self.encode_prepared(self.prepare(texts))
         return self._encode_spans([text or "" for text in texts])
 
     def encode_conversations(self, documents: Sequence[Conversation]) -> Shard:
@@ -82,17 +82,44 @@ class Encoder:
         Raises ValueError if the encoder does not read `in_context`, if its reader's chat template refuses the roles
         of a conversation, and if an activation is not finite.
         """
+        return self.encode_prepared(self.prepare(documents))
+
+    def prepare(self, documents: Sequence[str | None] | Sequence[Conversation]) -> TokenReading:
+        """The part of encoding that needs no model: chat templates and the tokenizer. Raises as encoding does."""
         if not self.in_context:
             raise ValueError(f"encoder {self.name} reads texts by themselves, not within a conversation")
-        from saelens_data.sae.pooling import Pooler  # noqa: PLC0415
+        reader = cast("TokenReader", self.reader)
+        return reader.split_rendered([_rendered(reader, document) for document in documents])
+
+    def encode_prepared(self, reading: TokenReading) -> Shard:
+        """Pooled activations of what `prepare` made ready.
+
+        Where a GPU's memory is too small, fewer tokens are read at once from then on, which changes no result.
+        Raises EncoderError if it is too small for one window.
+        """
+        import torch  # noqa: PLC0415
 
         reader = cast("TokenReader", self.reader)
-        reading = reader.split_rendered([_rendered(reader, document) for document in documents])
-        pooler = Pooler(self.sae, reading.units.ptr)
+        while True:
+            try:
+                return self._encode_tokens(reader, reading)
+            except torch.OutOfMemoryError as error:
+                if not reader.read_less():
+                    raise EncoderError(
+                        f"the memory of {reader.device} is too small for {reader.name}: choose another device, "
+                        "a smaller reader or SAE, or dtype bfloat16"
+                    ) from error
+            torch.cuda.empty_cache()
+
+    def _encode_tokens(self, reader: TokenReader, reading: TokenReading) -> Shard:
+        from saelens_data.sae.pooling import Pooler  # noqa: PLC0415
+
+        units = reading.units
+        pooler = Pooler(self.sae, units.ptr)
         for numbers, x in reader.read(reading):
             pooler.add(numbers, x)
-        units = reading.units
-        return Shard(**pooler.finish(), units=units, n_tokens=np.diff(units.ptr), errors=[None] * len(documents))
+        n_tokens = np.diff(units.ptr)
+        return Shard(**pooler.finish(), units=units, n_tokens=n_tokens, errors=[None] * len(n_tokens))
 
     def _encode_spans(self, texts: Sequence[str]) -> Shard:
         reader = cast("Reader", self.reader)
@@ -141,9 +168,11 @@ class Encoder:
             yield np.concatenate(units), torch.cat(vectors)
 
 
-def _rendered(reader: TokenReader, document: Conversation) -> Rendered:
+def _rendered(reader: TokenReader, document: Conversation | str | None) -> Rendered:
     from saelens_data.readers.chats import Rendered  # noqa: PLC0415
 
+    if not isinstance(document, Conversation):
+        return Rendered.plain(document or "")
     if not document.turns:
         return Rendered.plain(document.text or "")
     return reader.chats.render(document.turns, {place.turn: place.start for place in document.places})

@@ -209,6 +209,13 @@ class TokenReader:
         if batch:
             yield batch
 
+    def read_less(self) -> bool:
+        """Read half as many tokens at once from now on; False if that would be less than a window."""
+        if self._compiled or self.batch_tokens // 2 < self.limits["max_tokens"]:
+            return False
+        self.batch_tokens //= 2
+        return True
+
     @torch.inference_mode()
     def read(self, reading: TokenReading) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """Yield unit numbers [n] and vectors [n, d_in] in the reader's dtype, on its device."""

@@ -214,7 +214,7 @@ def _top_k(sae: SAE, z: torch.Tensor, group: int) -> tuple[torch.Tensor, torch.T
     row, latent, value = (torch.cat(part) for part in zip(*found, strict=True))
     kept = value >= highest[row, -1]
     row, latent, value = row[kept], latent[kept], value[kept]
-    # By row, then from the largest down (the bits of positive numbers are in their order), then as they came: by latent.
+    # By row, from the largest down (the bits of positive numbers are in their order), and as they came: by latent.
     key = (row << 32) - value.view(torch.int32)
     order = key.sort(stable=True).indices
     row, latent, value = row[order], latent[order], value[order]
