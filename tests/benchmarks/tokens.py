@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from saelens_data.readers.ahead import ahead
 from saelens_data.readers.hooks import Hook
 from saelens_data.readers.tokens import TokenReader
 from saelens_data.sae.model import SAE
@@ -35,7 +36,7 @@ from saelens_data.sae.pooling import Pooler
 SHAPES = {"8b": (4096, 14336, 32, 8, 65536), "small": (1024, 3584, 16, 4, 16384), "tiny": (256, 512, 8, 2, 4096)}
 #: Dense bfloat16 operations a second of cards, by part of their names.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
-VOCABULARY, ACTIVE, K = 32_000, 91, 64
+VOCABULARY, ACTIVE, K, SHARD = 32_000, 91, 64, 500
 
 
 def words(n: int, rng: np.random.Generator) -> list[str]:
@@ -110,12 +111,16 @@ def make_sae(reader: TokenReader, texts: Sequence[str], latents: int) -> SAE:
 
 
 def encode(reader: TokenReader, sae: SAE, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """What an encoder does between texts and the shard that is written."""
-    reading = reader.split(texts)
-    pooler = Pooler(sae, reading.units.ptr)
-    for units, x in reader.read(reading):
-        pooler.add(units, x)
-    return pooler.finish()
+    """What an encoder does between texts and the shards that are written, of SHARD texts each."""
+    found = []
+    for reading in ahead(reader.split, [texts[i : i + SHARD] for i in range(0, len(texts), SHARD)]):
+        pooler = Pooler(sae, reading.units.ptr)
+        for units, x in reader.read(reading):
+            pooler.add(units, x)
+        found.append(pooler.finish())
+    joined = {name: np.concatenate([part[name] for part in found]) for name in ("latents", "maxima", "means", "unit")}
+    counts = np.concatenate([np.diff(part["indptr"]) for part in found])
+    return {"indptr": np.concatenate([[0], np.cumsum(counts)]), **joined}
 
 
 def runs(reader: TokenReader, sae: SAE, texts: Sequence[str]) -> dict[str, Callable[[], Any]]:
@@ -205,6 +210,12 @@ def agreement(want: dict[str, np.ndarray], found: dict[str, np.ndarray], d_sae: 
     }
 
 
+def busiest(events: Any) -> list[dict[str, Any]]:
+    """The kernels that take most of the card's time."""
+    kernels = sorted(events, key=lambda event: -event.self_device_time_total)[:14]
+    return [{"ms": round(e.self_device_time_total / 1e3, 1), "calls": e.count, "what": e.key[:90]} for e in kernels]
+
+
 def profile(reader: TokenReader, sae: SAE, texts: Sequence[str]) -> None:
     """Print the kernels that take most time in a whole encode, and how much of the wall clock the card is busy."""
     from torch.profiler import ProfilerActivity
@@ -215,7 +226,8 @@ def profile(reader: TokenReader, sae: SAE, texts: Sequence[str]) -> None:
     events = seen.key_averages()
     busy = sum(event.self_device_time_total for event in events) / 1e6
     print(f"profiled: {took:.2f} s, of which the card is busy {busy:.2f} s")
-    print(events.table(sort_by="self_cuda_time_total", row_limit=16, max_name_column_width=90))
+    for line in busiest(events):
+        print(json.dumps(line))
     print(events.table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=60))
 
 
@@ -239,7 +251,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", choices=list(SHAPES), help="8b on a GPU, else small")
     parser.add_argument("--layers", type=int, help="20 on a GPU, else 4")
-    parser.add_argument("--tokens", type=int, help="150,000 on a GPU, else 10,000")
+    parser.add_argument("--tokens", type=int, help="200,000 on a GPU, else 10,000")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--batch-tokens", type=int)
@@ -251,7 +263,7 @@ def main() -> None:
     def say(**what: Any) -> None:
         print(json.dumps({"at": round(time.perf_counter() - began), **what}), flush=True)
 
-    texts = make_texts((options.tokens or (150_000 if gpu else 10_000)), np.random.default_rng(0))
+    texts = make_texts((options.tokens or (200_000 if gpu else 10_000)), np.random.default_rng(0))
     tokenizer = make_tokenizer(texts)
     model = make_model(shape, layers, options.device, dtype)
     reader = make_reader(model, tokenizer, layers, batch_tokens=options.batch_tokens)
