@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from saelens_data.encoders import load_encoder as load_encoder
     from saelens_data.errors import SaelensDataError as SaelensDataError
     from saelens_data.evidence import examples as examples
+    from saelens_data.label_table import LabelTable as LabelTable
+    from saelens_data.labels.card import concept_card as concept_card
     from saelens_data.labels.label import label as label
+    from saelens_data.labels.label import plan_labels as plan_labels
+    from saelens_data.labels.table import add_labels as add_labels
+    from saelens_data.labels.table import import_labels as import_labels
+    from saelens_data.labels.table import prefer_labels as prefer_labels
     from saelens_data.matrix import ConceptMatrix as ConceptMatrix
     from saelens_data.matrix import Source as Source
     from saelens_data.report import write_diff_report as write_diff_report
@@ -52,13 +58,16 @@ _PUBLIC = {
     "Corpus": "corpus:Corpus",
     "DiffResult": "diff:DiffResult",
     "Encoder": "encoders:Encoder",
+    "LabelTable": "label_table:LabelTable",
     "Result": "results:Result",
     "SaelensDataError": "errors:SaelensDataError",
     "Source": "matrix:Source",
     "aa_check": "diff.aa_check:aa_check",
     "aa_check_many": "diff.many_check:aa_check_many",
+    "add_labels": "labels.table:add_labels",
     "assign": "cluster.saved:assign",
     "cluster": "cluster:cluster",
+    "concept_card": "labels.card:concept_card",
     "diff": "diff:diff",
     "diff_many": "diff.many:diff_many",
     "encode": "encode:encode",
@@ -66,8 +75,11 @@ _PUBLIC = {
     "find_concepts": "concepts:find_concepts",
     "gate": "diff.gate:gate",
     "label": "labels.label:label",
+    "import_labels": "labels.table:import_labels",
     "load_encoder": "encoders:load_encoder",
     "open": "store:open_store",
+    "plan_labels": "labels.label:plan_labels",
+    "prefer_labels": "labels.table:prefer_labels",
     "read_corpus": "corpus:read_corpus",
     "read_release": "sae.formats.releases:read_release",
     "read_sae": "sae.formats:read_sae",

@@ -16,7 +16,7 @@ from saelens_data.errors import SaelensDataError, choices
 #: Commands in the order of the help; each lives in the file of its name, and is imported when it is asked for.
 COMMANDS = (
     *("encode", "info", "verify", "diff", "correlate", "cluster"),
-    *("assign", "retrieve", "concepts", "examples", "label", "labels", "train", "encoders"),
+    *("assign", "retrieve", "concepts", "concept", "examples", "label", "labels", "train", "encoders"),
 )
 
 

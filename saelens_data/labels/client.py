@@ -95,7 +95,7 @@ class _Dialect:
     temperature: bool = True
 
     def parameters(self, question: Question, temperature: float) -> dict[str, Any]:
-        """What is sent beside model and messages; the schema as it is, which the library would walk through each time."""
+        """What is sent beside model and messages; the schema as it is, through which the library would walk."""
         found: dict[str, Any] = {self.limit: question.most_written}
         if self.temperature:
             found["temperature"] = temperature
