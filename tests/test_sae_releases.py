@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -157,3 +158,43 @@ def test_without_the_extra_the_pip_line(monkeypatch):
     monkeypatch.setattr(releases, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'saelens_data\[saelens\]'"):
         releases.read_release("gpt2-small-res-jb", "blocks.5.hook_resid_pre")
+
+
+class Loaded:
+    """What sae-lens returns, as far as it is looked at."""
+
+    def __init__(self, w):
+        self.w = w
+        about = {"model_name": "gpt2-small", "hook_name": "blocks.0.attn.hook_z"}
+        config = {"architecture": "standard", "apply_b_dec_to_input": True, "normalize_activations": "none"}
+        self.cfg = SimpleNamespace(to_dict=lambda: config | {"reshape_activations": "hook_z", "metadata": about})
+
+    def state_dict(self):
+        return {name: self.w[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+
+    def get_name(self):
+        return "sae_gpt2-small_blocks.0.attn.hook_z_40"
+
+
+def test_what_has_no_reader_here_is_loaded_by_sae_lens(hub, monkeypatch):
+    about = {
+        "repo_id": "a/b",
+        "model": "gpt2-small",
+        "conversion_func": "connor_rob_hook_z",
+        "saes": [{"id": "z", "path": "z.pt"}],
+    }
+    monkeypatch.setattr(releases, "catalogue", lambda: {"hook-z": about})
+    w = files.weights()
+    theirs = SimpleNamespace(SAE=SimpleNamespace(from_pretrained=lambda release, sae_id, **_: Loaded(w)))
+    monkeypatch.setitem(sys.modules, "sae_lens", theirs)
+    sae = releases.read_release("hook-z", "z")
+    want = ((vectors() - w["b_dec"]) @ w["W_enc"] + w["b_enc"]).relu()
+    torch.testing.assert_close(dense(sae, vectors()), want, rtol=1e-5, atol=1e-5)
+    assert sae.metadata["hook_name"] == "blocks.0.attn.hook_z"
+
+    def fail(release, sae_id, **_):
+        raise OSError("no connection\nand more")
+
+    theirs.SAE.from_pretrained = fail
+    with pytest.raises(EncoderError, match=r"sae-lens cannot load hook-z z \(no connection\); .*hf download a/b"):
+        releases.read_release("hook-z", "z")

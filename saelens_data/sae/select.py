@@ -17,15 +17,34 @@ def top_k(
     """
     values = columns = torch.empty(0)
     for start, h in blocks:
-        new_values, new_columns = _first_k(h, k, signed=signed)
+        first = values.dim() == 1
+        new, at = _first_k(h, k, signed=signed) if first else _candidates(h, values, k, signed=signed)
         del h  # before the next block is made
-        new_columns = new_columns + start
-        if values.dim() == 1:
-            values, columns = new_values, new_columns
+        if first:
+            values, columns = new, at + start
             continue
         # What was kept lies to the left of what is new, so the rule for equal values holds in the joined rows too.
-        values, at = _first_k(torch.cat([values, new_values], dim=1), k, signed=signed)
-        columns = torch.cat([columns, new_columns], dim=1).gather(1, at)
+        values, kept = _first_k(torch.cat([values, new], dim=1), k, signed=signed)
+        columns = torch.cat([columns, at + start], dim=1).gather(1, kept)
+    return values, columns
+
+
+def _candidates(h: torch.Tensor, kept: torch.Tensor, k: int, *, signed: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and columns [n, few] of a further block that may be among the k largest, beside those `kept` so far."""
+    if kept.shape[1] < k:
+        return _first_k(h, k, signed=signed)
+    # Most of the block is smaller than all that is kept, and to compare is much cheaper than to sort.
+    floor = (kept.abs() if signed else kept).amin(dim=1, keepdim=True)
+    row, column = ((h.abs() if signed else h) > floor).nonzero(as_tuple=True)
+    counts = torch.bincount(row, minlength=len(h))
+    most = int(counts.max())
+    if most > 4 * k:
+        return _first_k(h, k, signed=signed)
+    place = torch.arange(len(row), device=h.device) - (counts.cumsum(0) - counts)[row]
+    # What fills the rows up is never larger than what is kept, and lies to the right of it.
+    values = torch.full((len(h), most), 0.0 if signed else -torch.inf, dtype=h.dtype, device=h.device)
+    columns = torch.zeros((len(h), most), dtype=torch.int64, device=h.device)
+    values[row, place], columns[row, place] = h[row, column], column
     return values, columns
 
 
@@ -38,7 +57,7 @@ def _first_k(h: torch.Tensor, k: int, *, signed: bool) -> tuple[torch.Tensor, to
     at = at[:, :k]
     # torch leaves open which of equal values it takes; that matters only where the next one equals the last.
     crowded = (values[:, k] == values[:, k - 1]).nonzero()[:, 0]
-    for some in crowded.split(_CROWDED):
+    for some in torch.split(crowded, _CROWDED):
         rows, bar = size[some], values[some, k - 1 : k]
         above, equal = rows > bar, rows == bar
         room = k - above.sum(dim=1, keepdim=True)
