@@ -59,7 +59,7 @@ _AXIS = stack(
     click.option("--show-axis", is_flag=True, help="Show the concepts that were chosen and why, and group nothing."),
 )
 _METHOD = stack(
-    click.option("-k", "k", type=_Clusters(), help="Number of clusters; auto: by stability."),
+    click.option("-k", "k", type=_Clusters(), metavar="N|auto", help="Number of clusters; auto: by stability."),
     click.option(
         "--method",
         type=click.Choice(["kmeans", "hdbscan", "spectral"]),

@@ -8,6 +8,7 @@ statistic of Tibshirani et al. 2001). Where no number is more stable than there,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +39,12 @@ class Auto:
     curve: pl.DataFrame
 
 
-def choose_k(P: np.ndarray, *, seed: int = 0) -> Auto:
+def choose_k(P: np.ndarray, *, tried: Sequence[int] = TRIED, seed: int = 0) -> Auto:
     """Try numbers of clusters k on the first components [documents, r] of `coordinates`, as many as k is given.
 
-    Raises InputError for fewer than 20 documents.
+    Numbers of which there are fewer than 10 documents for each are passed over. Raises InputError where none is left.
     """
-    tried = [k for k in TRIED if k * _EACH <= len(P)]
+    tried = [k for k in tried if k * _EACH <= len(P)]
     if not tried:
         raise InputError(f"{len(P)} documents are too few to choose a number of clusters: give one with -k")
     rng = np.random.default_rng(seed)
@@ -74,7 +75,7 @@ def agree(Z: np.ndarray, order: np.ndarray, k: int, seed: int) -> float:
     return float(adjusted_rand_score(one, other))
 
 
-def _chosen(tried: list[int], found: np.ndarray) -> Auto:
+def _chosen(tried: Sequence[int], found: np.ndarray) -> Auto:
     mean, error = found.mean(axis=2), found.std(axis=2, ddof=1) / np.sqrt(found.shape[2])
     excess = mean[0] - mean[1]
     beyond = (excess >= LEAST_EXCESS) & (excess >= _ERRORS * np.hypot(*error))

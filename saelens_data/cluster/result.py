@@ -102,12 +102,12 @@ class ClusterResult(Result):
         """Sentences on how far apart the clusters are, what they agree with, and what they give away."""
         q, asked = self.quality, self.parameters
         said = []
-        if self.curve is not None:
-            tried = self.curve["k"].to_list()
-            chosen = self.curve.row(by_predicate=pl.col("k") == self.k, named=True)
+        if at := q.get("halves"):
+            tried = [] if self.curve is None else self.curve["k"].to_list()
+            how = f"{self.k} clusters were chosen of {tried[0]} to {tried[-1]}: made" if tried else "Made"
             said.append(
-                f"{self.k} clusters were chosen of {tried[0]} to {tried[-1]}: made of two halves they agree at "
-                f"{chosen['stability']:.2f}, in data without clusters at {chosen['null']:.2f}."
+                f"{how} of two halves they agree at {at['stability']:.2f} (ARI), in data without clusters at "
+                f"{at['null']:.2f}."
             )
         said += [f"Silhouette in concept space {q['silhouette']:.2f} (1 well apart, 0 touching)."]
         if truth := q.get("truth"):

@@ -83,6 +83,8 @@ def cluster(
     whole[placed.rows] = found.labels
     naming = name_clusters(m, whole, axis.columns, _regroup(m, axis, found.k, options), seed=seed)
     quality = _quality(m, axis, placed, found, options)
+    if (curve := auto.curve if auto else _at(placed, found.k, seed)) is not None:
+        quality["halves"] = curve.row(by_predicate=pl.col("k") == found.k, named=True)
     if truth is not None:
         quality["truth"] = agreement(whole, _codes(m, truth))
     if leakage is not None:
@@ -105,6 +107,14 @@ def group(m: ConceptMatrix, axis: Axis, placed: Coordinates, options: Options) -
     if options.method == "spectral":
         return spectral(chosen(m, axis.columns, "max")[placed.rows], placed.Z, options.k, seed=options.seed)
     return kmeans(placed.Z, options.k, seed=options.seed)
+
+
+def _at(placed: Coordinates, k: int, seed: int) -> pl.DataFrame | None:
+    """How stable k clusters are, and in data without clusters; None where documents are too few to say."""
+    try:
+        return choose_k(placed.P, tried=(k,), seed=seed).curve
+    except InputError:
+        return None
 
 
 def _before(m: ConceptMatrix, axis: Axis, options: Options) -> np.ndarray:
@@ -252,7 +262,7 @@ def _told(
     return ClusterResult(
         frame=_frame(found, naming, quality, examples),
         parameters=parameters,
-        notes=(*notes, *axis.notes, *_notes(m, placed, found, naming)),
+        notes=(*notes, *axis.notes, *_notes(m, placed, found, naming, quality)),
         m=m,
         axis=axis,
         coordinates=placed,
@@ -301,8 +311,15 @@ def _frame(found: Clusters, naming: Naming, quality: dict[str, Any], examples: p
     return frame
 
 
-def _notes(m: ConceptMatrix, placed: Coordinates, found: Clusters, naming: Naming) -> list[str]:
+def _notes(
+    m: ConceptMatrix, placed: Coordinates, found: Clusters, naming: Naming, quality: dict[str, Any]
+) -> list[str]:
     notes = []
+    if (at := quality.get("halves")) and not at["beyond"]:
+        notes.append(
+            f"Doubtful: {found.k} clusters made of two halves of the documents agree no better ({at['stability']:.2f}) "
+            f"than in data without clusters ({at['null']:.2f}), so that they may be arbitrary cuts."
+        )
     if none := m.n_docs - placed.n:
         notes.append(f"Unassigned: {count(none, 'document')} in which none of the chosen concepts is active.")
     if noise := int((found.labels < 0).sum()):
