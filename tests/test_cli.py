@@ -445,7 +445,7 @@ ERRORS = {
     "encode picture.jsonl": "the file 'picture.jsonl' looks binary: give JSON lines, csv, parquet or plain text, as UTF-8",
     "encode a.sae": "'a.sae' is a store, encoded already: give the texts that it was made of",
     # encoders
-    "encode texts.jsonl --encoder minilm": "no encoder 'minilm': give a bundled name (did you mean 'minilm-8k'? available: minilm-8k) or a folder that `saelens-data train` wrote",
+    "encode texts.jsonl --encoder minilm": "no encoder 'minilm': give a name that `saelens-data encoders` lists (did you mean 'minilm-8k'? available: minilm-8k, llama-3.1-8b-goodfire, llama-3.3-70b-goodfire and 13 more) or a folder that `saelens-data train` wrote",
     "diff a.sae a.sae --encoder notes": "no encoder 'notes': *",
     "encoders empty": "no encoder 'empty': *",
     # stores

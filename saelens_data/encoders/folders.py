@@ -70,9 +70,10 @@ def find_encoder(name: str | Path) -> Path:
     for folder in (_ASSETS / str(name), Path(name)):
         if (folder / ENCODER_FILE).is_file():
             return folder
+    known = [*bundled_encoders(), *published.names()]
     raise EncoderError(
-        f"no encoder '{name}': give a name ({choices(str(name), [*bundled_encoders(), *published.names()])}) or a "
-        "folder that `saelens-data train` wrote"
+        f"no encoder '{name}': give a name that `saelens-data encoders` lists ({choices(str(name), known, most=3)}) or "
+        "a folder that `saelens-data train` wrote"
     )
 
 
