@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from saelens_data.labels.table import prefer_labels as prefer_labels
     from saelens_data.matrix import ConceptMatrix as ConceptMatrix
     from saelens_data.matrix import Source as Source
+    from saelens_data.report import write_cluster_report as write_cluster_report
     from saelens_data.report import write_diff_report as write_diff_report
     from saelens_data.report import write_many_report as write_many_report
     from saelens_data.report import write_retrieve_report as write_retrieve_report
@@ -89,6 +90,7 @@ _PUBLIC = {
     "train": "training:train",
     "trend": "diff.trend:trend",
     "verify": "store:verify_store",
+    "write_cluster_report": "report:write_cluster_report",
     "write_diff_report": "report:write_diff_report",
     "write_many_report": "report:write_many_report",
     "write_retrieve_report": "report:write_retrieve_report",

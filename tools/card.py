@@ -16,6 +16,7 @@ COMMANDS = """```sh
 python tools/stdlib_text.py build/stdlib.jsonl
 saelens-data train sae_training_text.parquet build/stdlib.jsonl -o {name} --latents {latents} --k {k} --epochs {epochs}
 python tests/benchmarks/probing.py --encoder {name} --out banking77.csv:intent ag_news_test.csv:topic
+python tests/benchmarks/label_scores.py --encoder {name} --out banking77.csv ag_news_test.csv bills_1000.jsonl
 python tools/card.py {name}
 ```"""
 
@@ -56,6 +57,7 @@ def card(folder: Path, name: str) -> str:
             "the ratio is to the same probe on the reader's own embedding of the whole document. The random SAE has random",
             "directions and, latent by latent, the density of the trained one.\n",
             _probing(metrics.get("probing", [])),
+            *_label_scores(metrics.get("label_scores")),
             "\n## Thirty labels, drawn at random\n",
             "A label is the phrases that best tell the spans of a latent from all others; *cover* is the share of 120 of its spans (the",
             "strongest sixty, and sixty over the rest of its range) that hold one of them. No language model was asked, and nothing",
@@ -90,6 +92,23 @@ def _probing(rows: list[dict[str, object]]) -> str:
     )
     line = "| {set} | {features} | {active_per_document} | {accuracy:.3f} | {document_embedding:.3f} | {ratio:.3f} |"
     return head + "\n".join(line.format(**row) for row in rows)
+
+
+def _label_scores(found: dict[str, object] | None) -> list[str]:
+    if found is None:
+        return []
+    own, dealt = found["quantiles"], found["dealt"]
+    rows = [f"| {name} | {' | '.join(f'{q:.2f}' for q in part.values())} |" for name, part in (("the labels", own), ("labels of other latents", dealt))]
+    return [
+        "\n## How true the labels are\n",
+        f"Embedding scoring: the AUC of the cosine between a label and spans that activate its latent against all others, over {found['spans']:,} spans of",
+        f"texts that had no part in training or naming ({', '.join(found['files'])}), each wording once. {found['latents']:,} latents are active",
+        f"on {found['least']} or more of these spans and have a label. 0.5 is chance; the second row deals each latent a label of another that is about as frequent.\n",
+        "| AUC at the quantile | 5% | 25% | 50% | 75% | 95% |\n|---|---|---|---|---|---|",
+        *rows,
+        f"\nThe mean is {found['mean']:.2f}. For {found['above_chance']:.0%} of the labels the interval (95%) lies above 0.5; {found['below_half']:.0%} score below 0.5, and {found['above_0.9']:.0%} above 0.9. The rank",
+        f"correlation with *cover* below is {found['spearman_with_cover']:.2f}: a cover is no substitute. Labels of frequent latents, of marks and of code score least.",
+    ]
 
 
 def _labels(folder: Path) -> str:

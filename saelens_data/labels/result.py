@@ -87,7 +87,7 @@ class LabelResult(Result):
         scored = f"embedding scores of {count(self.frame.height, 'latent')}"
         if not named and not self.calls:
             return scored if self.frame["why"].is_null().all() else f"no label of {count(self.frame.height, 'latent')}"
-        return f"{named:,} of {count(self.frame.height, 'latent')} labelled, {used:,} labels used; {took}{money}"
+        return f"{named:,} of {count(self.frame.height, 'latent')} labelled, {count(used, 'label')} used; {took}{money}"
 
 
 def row_of(
