@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 
+import numpy as np
 import pytest
 import sae_files as files
 import torch
@@ -407,6 +408,39 @@ def test_other_refusals(tmp_path):
         read_sae(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": "many"}, "cannot be read .*do not fit together"),
+        ({"k": 41}, "k is 41 with 40 latents"),
+        ({"k": None}, "topk needs k"),
+        ({"metadata": 3}, "cannot be read .*do not fit together"),
+        ({"norm_scaling_factor": "x", "normalize_activations": "expected_average_only_in"}, "cannot be read"),
+    ],
+)
+def test_configurations_of_the_wrong_types_are_one_sentence(tmp_path, changes, message):
+    files.saelens_6(tmp_path, "topk")
+    change(tmp_path / "cfg.json", **changes)
+    with pytest.raises(EncoderError, match=message):
+        read_sae(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("W_enc", torch.zeros(3), r"cannot be read|has shape"),
+        ("b_enc", torch.zeros(3), r"b_enc has shape \[3\]"),
+        ("b_dec", torch.full((D_IN,), float("nan")), "b_dec with numbers that are none"),
+    ],
+)
+def test_damaged_weights_are_one_sentence(tmp_path, name, value, message):
+    w = files.saelens_6(tmp_path, "standard")
+    kept = {key: w[key] for key in files.SAELENS_KEYS["standard"]} | {name: value}
+    files.write_safetensors(tmp_path / "sae_weights.safetensors", kept)
+    with pytest.raises(EncoderError, match=message):
+        read_sae(tmp_path)
+
+
 class Harmful:
     """What a malicious pickle would hold."""
 
@@ -416,10 +450,14 @@ class Harmful:
 
 def test_pickles_are_never_executed(tmp_path, capsys):
     files.torch_file(tmp_path / "1.pt", {"encoder_linear.weight": Harmful()})
-    (tmp_path / "2.pt").write_bytes(pickle.dumps(Harmful()))
+    (tmp_path / "2.pt").write_bytes(pickle.dumps(Harmful(), protocol=2))
     for name in ("1.pt", "2.pt"):
         with pytest.raises(EncoderError, match="holds more than weights and is not opened, for safety"):
             read_sae(tmp_path / name)
+    assert "executed" not in capsys.readouterr().out
+    np.savez(tmp_path / "params.npz", W_enc=np.array([Harmful()], dtype=object))
+    with pytest.raises(EncoderError, match="cannot be read"):
+        read_sae(tmp_path / "params.npz")
     assert "executed" not in capsys.readouterr().out
     (tmp_path / "3.pt").write_bytes(b"nonsense")
     with pytest.raises(EncoderError, match=r"cannot be read|more than weights"):

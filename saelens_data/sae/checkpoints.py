@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from saelens_data.errors import EncoderError
 from saelens_data.sae.formats import saelens
-from saelens_data.sae.formats.files import Options
+from saelens_data.sae.formats.files import Options, one_sentence
 from saelens_data.sae.formats.saelens import CONFIG, WEIGHTS
 from saelens_data.sae.model import AS_IT_IS, SAE
 
@@ -59,4 +59,5 @@ def load_saelens(folder: Path) -> SAE:
 
     Raises EncoderError, naming it, for anything whose meaning is not known.
     """
-    return saelens.read(folder, Options())
+    with one_sentence(folder):
+        return saelens.read(folder, Options())

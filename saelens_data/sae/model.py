@@ -131,6 +131,8 @@ class SAE:
                 raise EncoderError(f"SAE: {name} has shape {found}, W_enc {[d_in, n]} wants {list(shape)}")
         if self.activation in ("topk", "groupmax", "abstopk", "pursuit") and (self.k or 0) < 1:
             raise EncoderError(f"SAE: the activation {self.activation} needs k")
+        if self.activation != "pursuit" and (self.k or 0) > n:
+            raise EncoderError(f"SAE: k is {self.k} with {n} latents")
         if self.activation == "groupmax" and n % (self.k or 1):
             raise EncoderError(f"SAE: {n} latents cannot be cut into {self.k} equal groups")
         if self.activation == "pursuit" and self.pursuit is None:

@@ -16,7 +16,7 @@ from saelens_data.sae.formats import (
     single_files,
     sparsify,
 )
-from saelens_data.sae.formats.files import Options, read_tensors
+from saelens_data.sae.formats.files import Options, one_sentence, read_tensors
 from saelens_data.sae.model import SAE
 
 
@@ -66,7 +66,8 @@ def read_sae(path: str | Path, *, k: int | None = None, in_scale: float | None =
     normalisation or tensor whose meaning is not known: nothing is guessed.
     """
     path, options = Path(path), Options(k, in_scale)
-    sae = _read(path, options)
+    with one_sentence(path):
+        sae = _read(path, options)
     return sae if decoder else sae.without_decoder()
 
 
@@ -103,7 +104,8 @@ def layout_of(folder: Path) -> Layout | None:
 def _nearest(path: Path, single: list[str]) -> str:
     if single:
         return f"it holds {len(single)} files of SAEs; give one of them, such as {path / single[0]}. "
-    inner = next((child for child in sorted(path.iterdir()) if child.is_dir() and layout_of(child)), None)
+    below = (child for depth in ("*", "*/*", "*/*/*") for child in sorted(path.glob(depth)) if child.is_dir())
+    inner = next((child for child in below if layout_of(child)), None)
     return f"it holds folders of SAEs; give one of them, such as {inner}. " if inner else ""
 
 

@@ -6,7 +6,8 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,22 @@ def take(
             f"the {what} in {where} has {', '.join(unknown)}, whose meaning is not known here; "
             f"known are {', '.join(wanted + optional)}"
         )
-    return {name: tensors[name].float() for name in [*wanted, *optional] if name in tensors}
+    found = {name: tensors[name].float() for name in [*wanted, *optional] if name in tensors}
+    if broken := [name for name, value in found.items() if bool(value.isnan().any())]:
+        raise EncoderError(f"the {what} in {where} has {', '.join(broken)} with numbers that are none: fetch it again")
+    return found
+
+
+@contextmanager
+def one_sentence(where: Path) -> Iterator[None]:
+    """Turn what a configuration of the wrong types, or tensors of the wrong shapes, raise into an EncoderError."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise EncoderError(
+            f"the SAE in {where} cannot be read ({type(error).__name__}: {_line(error)}): its configuration and its "
+            "weights do not fit together, fetch it again"
+        ) from error
 
 
 def known(value: Any, table: Iterable[str], where: Path, what: str) -> None:

@@ -5,7 +5,6 @@ Both are jumprelu SAEs with a threshold for each latent, and b_dec is not subtra
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,13 +36,13 @@ _PLACES_2 = {"resid_post": "resid_post", "mlp_out": "mlp_out", "attn_out": "attn
 
 def read_npz(path: Path, options: Options) -> SAE:
     """Read the npz of a Gemma Scope folder, such as layer_20/width_16k/average_l0_71/params.npz."""
-    if "embedding" in str(path):
+    if "embedding" in _folders(path):
         raise EncoderError(
             f"{path} is an SAE of the embeddings, which no reader here gives: take one of a layer's output"
         )
-    origin = options.origin or str(path)
+    origin = options.origin or next((part for part in reversed(path.parts) if "gemma-scope" in part), "")
     layer = numbers_of(path, r"layer_(\d+)")
-    place = next((place for sign, place in _PLACES.items() if re.search(sign, origin)), None)
+    place = next((place for sign, place in _PLACES.items() if origin.endswith(sign)), None)
     about = described(layer=layer, hook_name=in_layer(layer, place))
     return _jumprelu(read_tensors(path), path, "Gemma Scope", transcoder="transcoder" in origin, about=about)
 
@@ -52,15 +51,20 @@ def read_safetensors(path: Path, options: Options) -> SAE:  # noqa: ARG001
     """Read the weights of a Gemma Scope 2 folder; its config.json may be missing."""
     config = read_json(path.parent / "config.json") if (path.parent / "config.json").is_file() else {}
     known(config.get("architecture", "jump_relu"), ("jump_relu",), path, "architecture")
-    if path.parts[-2:-1] and "clt" in path.parent.parts[-2:][0]:
-        raise EncoderError(f"{path} is a cross-layer transcoder, which is not read: take an SAE of one layer")
     tensors = read_tensors(path)
     out = config.get("hf_hook_point_out")
-    transcoder = "transcoder" in str(path) or _SKIP_NAME in tensors or out not in (None, config.get("hf_hook_point_in"))
+    transcoder = (
+        "transcoder" in _folders(path) or _SKIP_NAME in tensors or out not in (None, config.get("hf_hook_point_in"))
+    )
     layer = numbers_of(path, r"layer_(\d+)")
-    place = next((place for sign, place in _PLACES_2.items() if re.search(sign, str(path.parent))), None)
+    place = next((place for sign, place in _PLACES_2.items() if sign in _folders(path)), None)
     about = described(layer=layer, model_name=config.get("model_name"), hook_name=in_layer(layer, place))
     return _jumprelu(tensors, path, "Gemma Scope 2", transcoder=transcoder, about=about)
+
+
+def _folders(path: Path) -> str:
+    """The nearest folders, which are the repository's own."""
+    return "/".join(path.parts[-4:-1])
 
 
 def _jumprelu(tensors: Tensors, path: Path, name: str, *, transcoder: bool, about: Mapping[str, Any]) -> SAE:

@@ -19,7 +19,7 @@ from saelens_data import published
 from saelens_data.errors import EncoderError, MissingExtraError, choices
 from saelens_data.published import Pair
 from saelens_data.sae.formats import dictionary_learning, gemma, llama_scope, saelens, single_files, sparsify
-from saelens_data.sae.formats.files import Options, read_tensors
+from saelens_data.sae.formats.files import Options, one_sentence, read_tensors
 from saelens_data.sae.model import SAE
 
 
@@ -181,7 +181,9 @@ def read_release(release: str, sae_id: str, *, decoder: bool = True) -> SAE:
         options = Options(
             k=_k_of(entry), in_scale=entry.norm_scaling_factor, config=dict(entry.overrides), origin=entry.repo_id
         )
-        sae = kind.read(_fetch(entry, kind), options)
+        where = _fetch(entry, kind)
+        with one_sentence(where):
+            sae = kind.read(where, options)
     facts = {name: value for name, value in vars(entry).items() if value is not None and name not in _NOT_FACTS}
     sae = replace(sae, metadata={**sae.metadata, **facts})
     return sae if decoder else sae.without_decoder()
