@@ -171,7 +171,7 @@ def variants(m: ConceptMatrix, k: int, truth: dict[str, np.ndarray], about: str,
                 k,
                 truth,
                 about,
-                options,
+                options=options,
                 space=space,
                 dimensions=dimensions,
             )
