@@ -81,6 +81,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 _WRITTEN = stack(
     click.option("--assignments", type=_file, metavar="FILE", help="Write doc_id, cluster and membership here."),
     click.option("--save", type=_file, metavar="FILE", help="Keep the clusters in FILE.safetensors, for `assign`."),
+    click.option("--report", type=_file, metavar="FILE.html", help="Write a page to explore: a map, and each cluster."),
 )
 
 
@@ -97,6 +98,7 @@ def cluster_command(
     store: str,
     assignments: Path | None,
     save: Path | None,
+    report: Path | None,
     show_axis: bool,
     latents: Path | None,
     format_: str,
@@ -110,10 +112,10 @@ def cluster_command(
     saelens-data cluster answers.jsonl -k 8
     saelens-data cluster answers.jsonl --by "tone of voice" --without "topic" -k auto
     saelens-data cluster answers.jsonl --by "writing style" --show-axis -o axis.csv
-    saelens-data cluster answers.jsonl --latents axis.csv -k 4 --truth style --leakage topic
+    saelens-data cluster answers.jsonl --latents axis.csv -k 4 --truth style --leakage topic --report styles.html
     """
     output = check_output(format_, output)
-    for path, suffixes in ((assignments, SUFFIXES), (save, (".safetensors",))):
+    for path, suffixes in ((assignments, SUFFIXES), (save, (".safetensors",)), (report, (".html", ".htm"))):
         if path is not None:
             check_target(path, suffixes)
     reading = {name: options.pop(name) for name in ("text", "limit", "encoder", "dtype")} | {"id": options.pop("id_")}
@@ -131,6 +133,10 @@ def cluster_command(
     emit(result, format_, output, rows, view=_view, right=("share", "stability"))
     _say(result)
     _write(result, assignments, save)
+    if report is not None:
+        from saelens_data.report.cluster import write_cluster_report
+
+        say(f"wrote {write_cluster_report(result, report)}")
 
 
 def _read_latents(path: Path) -> pl.DataFrame:

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def render(name: str, *, like: str | None = None, **values: Any) -> str:
+def render(name: str, *, like: str | None = None, script_of: str | None = None, **values: Any) -> str:
     """Fill `templates/NAME.html`; its style and script are NAME.css and NAME.js.
 
-    With `like` the style of that page comes first, and the script is its own. Every value is escaped, and made visible
-    where it is hidden. The page carries a content security policy that allows this style and this script by their
-    hashes and nothing else, whatever the values hold.
+    With `like` the style of that page comes first, and the script is its own, or that of `script_of`. Every value is
+    escaped, and made visible where it is hidden. The page carries a content security policy that allows this style and
+    this script by their hashes and nothing else, whatever the values hold.
     """
     from markupsafe import Markup  # noqa: PLC0415
 
     style = "".join(_part(f"{page}.css") for page in (like, name) if page)
-    script = _part(f"{like or name}.js")
+    script = _part(f"{script_of or like or name}.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
