@@ -259,20 +259,33 @@ def test_llamascopium(tmp_path, suffix, act, include):
     torch.testing.assert_close(dense(sae.scaled_by_decoder(), vectors()), f * w["W_dec"].norm(dim=1), **TIGHT)
 
 
+def test_llama_scope_r1_with_the_mean_norm_in_its_configuration(tmp_path):
+    w = files.llama_scope_2(tmp_path, dataset_average_activation_norm={"in": 9.5})
+    kept = files.linear_names(w) | {"log_jumprelu_threshold": w["threshold"].log()}
+    files.write_safetensors(tmp_path / "sae_weights.safetensors", kept)
+    h = (vectors() * (D_IN**0.5 / 9.5)) @ w["W_enc"] + w["b_enc"]
+    check(tmp_path, torch.where(h * w["W_dec"].norm(dim=1) > w["threshold"], h, 0))
+
+
 def test_llamascopium_by_token(tmp_path):
     w = files.llama_scope_3(tmp_path, act_fn="relu", norm_activation="token-wise")
     x = vectors() * (D_IN**0.5 / vectors().norm(dim=1, keepdim=True))
     check(tmp_path, (x @ w["W_enc"] + w["b_enc"]).relu())
 
 
-@pytest.mark.parametrize("config", [{}, {"num_latents": 0, "expansion_factor": D_SAE // D_IN}, {"transcode": True}])
+def test_sparsify_may_state_its_width_as_a_factor(tmp_path):
+    w = files.sparsify(tmp_path, num_latents=0, expansion_factor=3)
+    with pytest.raises(EncoderError, match=r"40 latents of 12 inputs, cfg\.json says 36"):
+        read_sae(w["path"])
+    found = {"encoder.weight": w["W_enc"].t()[:36], "encoder.bias": w["b_enc"][:36], "W_dec": w["W_dec"][:36]}
+    files.write_safetensors(w["path"] / "sae.safetensors", found | {"b_dec": w["b_dec"]})
+    check(w["path"], top(((vectors() - w["b_dec"]) @ w["W_enc"][:, :36] + w["b_enc"][:36]).relu()))
+
+
+@pytest.mark.parametrize("config", [{}, {"transcode": True}])
 @pytest.mark.parametrize("activation", ["topk", "groupmax"])
 def test_sparsify(tmp_path, activation, config):
     w = files.sparsify(tmp_path, activation=activation, skip_connection=bool(config.get("transcode")), **config)
-    if not config.get("num_latents", D_SAE):  # 40 is no multiple of 12: such a folder contradicts itself
-        with pytest.raises(EncoderError, match="40 latents of 12 inputs"):
-            read_sae(w["path"])
-        return
     x = vectors() if config.get("transcode") else vectors() - w["b_dec"]
     h = (x @ w["W_enc"] + w["b_enc"]).relu()
     groups, at = h.view(60, 5, -1).max(dim=-1)

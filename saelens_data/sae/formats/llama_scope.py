@@ -150,11 +150,13 @@ def _gate(config: Mapping[str, Any], parts: dict[str, torch.Tensor], act: str, f
 
 
 def _in_scale(
-    config: Mapping[str, Any], averages: Mapping[str, torch.Tensor], d_in: int, folder: Path, options: Options
+    config: Mapping[str, Any], averages: Mapping[str, Any], d_in: int, folder: Path, options: Options
 ) -> float:
     if options.in_scale is not None:
         return options.in_scale
-    mean = averages.get(str(config.get("hook_point_in")))
+    said = config.get("dataset_average_activation_norm")
+    averages = {**(said if isinstance(said, dict) else {}), **averages}
+    mean = averages.get(str(config.get("hook_point_in")), averages.get("in"))
     if mean is None or not float(mean) > 0:
         raise EncoderError(
             f"SAE in {folder}: norm_activation 'dataset-wise' needs the norm of {config.get('hook_point_in')}, which "
