@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from saelens_data import published
 from saelens_data.cli.main import cli
-from saelens_data.encoders import Address, check_encoder, load_encoder
+from saelens_data.encoders import Address, check_encoder, find_encoder, load_encoder
 from saelens_data.encoders.names import address_of, pair_of, pair_of_address
 from saelens_data.errors import EncoderError
 from saelens_data.labels.table import neuronpedia_of
@@ -262,6 +262,7 @@ def test_the_command_lists_all_kinds(hub: Path, tmp_path: Path, monkeypatch: pyt
     by_name = frame.filter(pl.col("kind") == "published")
     assert by_name["name"].to_list() == published.names()
     assert by_name.filter("here")["name"].to_list() == ["qwen3-8b-scope"]
+    assert find_encoder("one") == tmp_path / "all" / "one"
     shown = run("encoders").stdout
     assert f"{tmp_path / 'all' / 'one'}: some/model, layer.3.mlp_out" in shown
     assert all(name in shown for name in published.names())

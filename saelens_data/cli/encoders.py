@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,6 @@ from saelens_data.errors import EncoderError
 if TYPE_CHECKING:
     import polars as pl
 
-#: Folders, separated as those of $PATH are, whose own folders are looked through for encoders.
-VARIABLE = "SAELENS_DATA_ENCODERS"
 #: Columns of the table of published pairs on a terminal.
 _VIEW = ("name", "hook", "d_sae", "l0", "language", "reader_gb", "sae_gb", "licence", "reader_licence", "here")
 
@@ -65,9 +62,9 @@ def _view(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def local_encoders(named: tuple[str, ...] = ()) -> list[str]:
     """Folders of encoders in the folders of $SAELENS_DATA_ENCODERS, else in the current one; not those `named`."""
-    from saelens_data.encoders import ENCODER_FILE
+    from saelens_data.encoders import ENCODER_FILE, encoder_roots
 
-    roots = [Path(root) for root in os.environ.get(VARIABLE, ".").split(os.pathsep) if root]
+    roots = encoder_roots() or [Path()]
     known = {Path(name).resolve() for name in named}
     files = [file for root in roots if root.is_dir() for file in sorted(root.glob(f"*/{ENCODER_FILE}"))]
     return [str(file.parent) for file in files if file.parent.resolve() not in known]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,8 @@ ENCODER_FILE, CONCEPTS_FILE, EXAMPLES_FILE, METRICS_FILE = (
     "metrics.json",
 )
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"
+#: Names folders whose own folders are encoders.
+ROOTS = "SAELENS_DATA_ENCODERS"
 _ASSETS = Path(__file__).parents[1] / "assets"
 
 
@@ -65,9 +68,17 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def encoder_roots() -> list[Path]:
+    """The folders that $SAELENS_DATA_ENCODERS lists, separated as those of $PATH are; encoders lie in them."""
+    return [Path(root) for root in os.environ.get(ROOTS, "").split(os.pathsep) if root]
+
+
 def find_encoder(name: str | Path) -> Path:
-    """The folder of an encoder. Raises EncoderError for a name that is neither bundled nor a folder."""
-    for folder in (_ASSETS / str(name), Path(name)):
+    """The folder of an encoder: a bundled one, a path, or one by its name in a folder of $SAELENS_DATA_ENCODERS.
+
+    Raises EncoderError for a name that is none of these.
+    """
+    for folder in (_ASSETS / str(name), Path(name), *(root / name for root in encoder_roots())):
         if (folder / ENCODER_FILE).is_file():
             return folder
     known = [*bundled_encoders(), *published.names()]
