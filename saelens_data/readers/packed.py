@@ -183,11 +183,13 @@ def _varlen() -> Any:
     except ImportError:
         return None
     takes = inspect.signature(varlen_attn).parameters
-    if "scale" not in takes:
-        return None
 
     def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, kind: _Kind) -> torch.Tensor:
-        how: dict[str, Any] = {"scale": kind.scale}
+        how: dict[str, Any] = {}
+        if "scale" in takes:
+            how["scale"] = kind.scale
+        elif abs(kind.scale * q.shape[2] ** 0.5 - 1) > 1e-3:
+            raise ValueError("this version of torch packs no attention with a scale of its own")
         if "enable_gqa" in takes:
             how["enable_gqa"] = q.shape[1] != k.shape[1]
         elif q.shape[1] != k.shape[1]:
