@@ -32,7 +32,7 @@ from saelens_data.matrix import ConceptMatrix
 from saelens_data.store.manifest import field_path, read_manifest
 
 HABITS = Path(__file__).parents[1] / "datasets" / "habits" / "answers_a.jsonl"
-KILLS = 4
+KILLS = 3
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Hi é\u2028"},
@@ -444,7 +444,7 @@ def test_a_crash_before_any_single_change_of_the_disk(tmp_path: Path, monkeypatc
     write_fields(tmp_path / "whole.sae", made)
     expected = tree(tmp_path / "whole.sae")
     system, ended = CrashingSystem(monkeypatch), False
-    for step in range(0, 1000, 3):  # even ones from nothing, odd ones over a store of other input
+    for step in range(0, 1000, 5):  # even ones from nothing, odd ones over a store of other input
         path, system.left = tmp_path / f"{step}.sae", -1
         if step % 2:
             write_fields(path, old, digest="old")
@@ -592,7 +592,7 @@ def test_a_manifest_that_names_a_folder_elsewhere_is_damaged(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def chats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [json.loads(line) for line in HABITS.read_text().splitlines()[:6]]
+    rows = [json.loads(line) for line in HABITS.read_text().splitlines()[:3]]
     folder = tmp_path_factory.mktemp("chats")
     path = folder / "chats.jsonl"
     with path.open("w") as file:
@@ -616,8 +616,8 @@ def test_from_chats_to_both_fields(chats: Path, tmp_path: Path, monkeypatch: pyt
     store = tmp_path / "chats.sae"
     told = run("encode", chats, "-o", store, "--field", "prompt", "--field", "response", "--dtype", "float32")
     assert "  field prompt: the text is what the user says\n" in told
-    assert f"{store}, field prompt: 6 documents, " in told
-    assert f"{store}, field response: 6 documents, " in told
+    assert f"{store}, field prompt: 3 documents, " in told
+    assert f"{store}, field response: 3 documents, " in told
     assert run("verify", store) == f"{store}: sound\n"
     m = sd.open(store)
     assert m.fields == ("prompt", "response")
@@ -639,10 +639,7 @@ def test_from_chats_to_both_fields(chats: Path, tmp_path: Path, monkeypatch: pyt
     active = {name: m.field(name).X.nnz for name in m.fields}
     tokens = {name: int(m.field(name).docs["n_tokens"].sum()) for name in m.fields}
     for name in m.fields:
-        assert f"{'field ' + name:18} 6 documents, {tokens[name]:,} tokens, {active[name]:,} activations\n" in info
-    before = tree(store)
-    run("encode", chats, "-o", store, "--field", "prompt", "--field", "response", "--dtype", "float32")
-    assert tree(store) == before
+        assert f"{'field ' + name:18} 3 documents, {tokens[name]:,} tokens, {active[name]:,} activations\n" in info
     # A field of a store, and of a file.
     printed = run("concepts", store, "a question", "--field", "response", "-f", "jsonl")
     rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
@@ -650,9 +647,9 @@ def test_from_chats_to_both_fields(chats: Path, tmp_path: Path, monkeypatch: pyt
     assert [row["density"] for row in rows] == pytest.approx([density[row["latent"]] for row in rows])
     assert "no field 'system'" in run("concepts", store, "a question", "--field", "system", status=2)
     assert "no field 'system': available: response, prompt, all" in run("encode", chats, "--field", "system", status=2)
-    both = sd.encode(chats, fields=("response", "prompt"), dtype="float32")
+    both = sd.encode(chats, fields=("response", "prompt"), encoder=encoder)
     same(both.field("prompt"), m)
-    assert sd.encode(chats, field="prompt", dtype="float32").source.field == "prompt"
+    assert sd.encode(chats, field="prompt", encoder=encoder).source.field == "prompt"
     assert len(list((tmp_path / "cache").glob("*.sae"))) == 2
     with pytest.raises(InputError, match="are both given"):
         sd.encode(chats, field="prompt", fields=("prompt", "response"))
