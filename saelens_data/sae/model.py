@@ -169,9 +169,10 @@ class SAE:
     @cached_property
     def bound(self) -> torch.Tensor:
         """What h must exceed for a latent to be active, [d_sae] float32; of an elementwise SAE."""
-        if self.threshold is None:
-            return torch.zeros_like(self.b_enc, dtype=torch.float32)
-        return self.threshold.float().clamp(min=0)
+        zero = torch.zeros_like(self.b_enc, dtype=torch.float32)
+        bound = zero if self.threshold is None else self.threshold.float().clamp(min=0)
+        # A latent that writes nothing, where values are what it writes, is never active.
+        return bound if self.out_scale is None else torch.where(self.out_scale > 0, bound, torch.inf)
 
     @cached_property
     def _has_center(self) -> bool:
