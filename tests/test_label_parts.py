@@ -388,8 +388,25 @@ def test_near_documents_are_near():
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     sample = Sampler(replace(m, vectors=vectors.astype(np.float16)), [2]).sample(2)
     near = [e.row for e in (*sample.shown, *sample.held) if e.kind == "near"]
-    assert len(near) == 12
+    assert len(near) == 4 + 5
     assert set(near) <= set(close.tolist())
+
+
+def test_the_judge_sees_near_and_random_documents_though_few_are_active():
+    sample = Sampler(worded_matrix(6, 200, active=9), [2]).sample(2)
+    kinds = Counter(e.kind for e in sample.held)
+    assert kinds["active"] in (4, 5)
+    assert kinds["near"] + kinds["random"] == kinds["active"]
+    assert abs(kinds["near"] - kinds["random"]) <= 1
+
+
+def test_another_encoder_or_a_token_reader_is_scored_by_the_bundled_embedding(monkeypatch):
+    from saelens_data.labels.score import embedder_of
+
+    monkeypatch.setattr("saelens_data.space.space_of", lambda m: pytest.fail("loads a large model"))
+    vectors = embedder_of(worded_matrix(2, 30))(["a cat", "a kitten", "tax law"])
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    assert vectors[0] @ vectors[1] > 0.6 > vectors[0] @ vectors[2]
 
 
 def test_too_little_to_go_by_is_said():

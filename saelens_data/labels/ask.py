@@ -135,6 +135,9 @@ class Asker:
     def _send_once(self, question: Question, key: str) -> Answer:
         most = (most_read(question), question.most_written)
         reserved = self.budget.reserve(*most)
+        if self.gate.stop.is_set():
+            self.budget.settle(reserved, Spent())
+            raise CallError("stopped", again=False)
         number, used = self.journal.begin(self.job, key, reserved), reserved
         began = monotonic()
         try:
@@ -159,7 +162,7 @@ class Asker:
 
     def _note_failure(self, error: CallError) -> None:
         """Give up where call after call fails. Raises InputError then."""
-        self._failed += 1
+        self._failed += error.again
         if error.again and self._failed >= _HOPELESS:
             raise InputError(
                 f"the endpoint fails again and again ({error}): what was answered is kept; run this again later"

@@ -83,7 +83,7 @@ class CountingAsker:
             found = read_answer(shape, answer.text or "")
             if found is not None and good(found):
                 return Reply(found)
-            if answer.refusal:
+            if answer.refusal or answer.finish == "content_filter":
                 break
         return self._stand_in(what, shape)
 

@@ -135,10 +135,9 @@ class Sampler:
         split = [_halves(part, chance) for part in (near, other)]
         few = self.sizes.shown // 4
         contrast = [e for part, _ in split for e in part[:few]]
-        held = [e for _, part in split for e in part[: -(-self.sizes.judged // 2)]]
         judged = _spread(theirs, self.sizes.judged, chance)
+        held = _mixed(split[0][1], split[1][1], len(judged))
         shown = (*_spread(ours, self.sizes.shown, chance), *contrast)
-        held = held[: len(judged)]
         steering = sorted(set(steering))
         marked = self._marked(latent, judged, held, chance)
         return Sample(latent, len(rows), shown, (*judged, *held), marked, tuple(steering))
@@ -266,6 +265,12 @@ def _halves(items: Sequence[Excerpt], chance: np.random.Generator) -> tuple[list
     swap = chance.integers(0, 2, (len(items) + 1) // 2)
     side = [(at % 2) ^ int(swap[at // 2]) for at in range(len(items))]
     return [e for e, s in zip(items, side, strict=True) if not s], [e for e, s in zip(items, side, strict=True) if s]
+
+
+def _mixed(near: Sequence[Excerpt], other: Sequence[Excerpt], n: int) -> list[Excerpt]:
+    """`n` excerpts, half of either kind as far as there are."""
+    n_near = min(len(near), max(-(-n // 2), n - len(other)))
+    return [*near[:n_near], *other[: n - n_near]]
 
 
 def _spread(items: Sequence[Excerpt], n: int, chance: np.random.Generator) -> list[Excerpt]:

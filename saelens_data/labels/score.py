@@ -108,12 +108,21 @@ def embedder_of(m: ConceptMatrix) -> Embed:
     from saelens_data.space import space_of  # noqa: PLC0415
 
     try:
-        return space_of(m).embed
-    except SaelensDataError:
-        reader = SpanReader(MINILM, [Part("final")])
+        if _reads_spans(m.source.encoder):
+            return space_of(m).embed
+    except SaelensDataError:  # the encoder is not at hand, or another by now
+        pass
+    reader = SpanReader(MINILM, [Part("final")])
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         found = reader.embed(texts)
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
 
     return embed
+
+
+def _reads_spans(encoder: str) -> bool:
+    """Whether an encoder's reader embeds sentences, found without loading what may be a large model."""
+    from saelens_data.encoders import Address, find_encoder, read_spec  # noqa: PLC0415
+
+    return Address.parse(encoder) is None and read_spec(find_encoder(encoder))["reader"]["kind"] == "spans"
