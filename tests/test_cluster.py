@@ -130,7 +130,7 @@ def test_auto_says_that_noise_has_no_clusters(seed):
 
 def test_a_number_that_was_asked_for_is_doubted_in_noise(found):
     doubted = sd.cluster(noise(1, n=90), k=3)
-    assert doubted.notes[0].startswith("Doubtful: 3 clusters made of two halves of the documents agree no better")
+    assert doubted.notes[0].startswith("Doubtful: 3 clusters made of two halves of the documents agree hardly better")
     assert not any(note.startswith("Doubtful") for note in found.notes)
     assert found.quality["halves"]["stability"] > found.quality["halves"]["null"] + 0.3
 

@@ -31,15 +31,15 @@ class Stability:
     by_cluster: np.ndarray
 
 
-def stability(labels: np.ndarray, group: Grouping, *, seed: int = 0, draws: int = DRAWS) -> Stability:
-    """Group parts of the documents, `SHARE` of them and at most `MOST`, again, and compare with `labels`."""
+def stability(labels: np.ndarray, group: Grouping, *, seed: int = 0, draws: int = DRAWS, most: int = MOST) -> Stability:
+    """Group parts of the documents, `SHARE` of them and at most `most`, again, and compare with `labels`."""
     from sklearn.metrics import adjusted_rand_score  # noqa: PLC0415
 
     n, k = len(labels), int(labels.max()) + 1
     rng = np.random.default_rng(seed)
     ari, by_cluster = [], []
     for draw in range(draws):
-        part = np.sort(rng.choice(n, min(max(2, round(SHARE * n)), MOST), replace=False))
+        part = np.sort(rng.choice(n, min(max(2, round(SHARE * n)), most), replace=False))
         again = group(part, seed + draw)
         ari.append(adjusted_rand_score(labels[part], again))
         by_cluster.append(_best_jaccard(labels[part], again, k))

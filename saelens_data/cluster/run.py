@@ -17,11 +17,14 @@ from saelens_data.cluster.hierarchy import merge_tree
 from saelens_data.cluster.leakage import left_out
 from saelens_data.cluster.methods import METHODS, Clusters, Method, hdbscan, kmeans, spectral
 from saelens_data.cluster.naming import Naming, Regroup, name_clusters
-from saelens_data.cluster.quality import SHARE, Grouping, agreement, silhouette, stability
+from saelens_data.cluster.quality import MOST, SHARE, Grouping, agreement, silhouette, stability
 from saelens_data.cluster.result import ClusterResult
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.wording import count, share
+
+#: Documents that the spectral method, which compares all pairs, makes clusters of again.
+_PAIRWISE = 1_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def cluster(
     whole[placed.rows] = found.labels
     naming = name_clusters(m, whole, axis.columns, _regroup(m, axis, found.k, options), seed=seed)
     quality = _quality(m, axis, placed, found, options)
-    if (curve := auto.curve if auto else _at(placed, found.k, seed)) is not None:
+    if method == "kmeans" and (curve := auto.curve if auto else _at(placed, found.k, seed)) is not None:
         quality["halves"] = curve.row(by_predicate=pl.col("k") == found.k, named=True)
     if truth is not None:
         quality["truth"] = agreement(whole, _codes(m, truth))
@@ -144,7 +147,8 @@ def _regroup(m: ConceptMatrix, axis: Axis, k: int, options: Options) -> Regroup:
 
 
 def _quality(m: ConceptMatrix, axis: Axis, placed: Coordinates, found: Clusters, options: Options) -> dict[str, Any]:
-    again = stability(found.labels, _again(m, axis, placed, found, options), seed=options.seed)
+    most = _PAIRWISE if options.method == "spectral" else MOST
+    again = stability(found.labels, _again(m, axis, placed, found, options), seed=options.seed, most=most)
     return {
         "stability": again.ari,
         "stability_by_cluster": again.by_cluster.tolist(),
@@ -317,8 +321,8 @@ def _notes(
     notes = []
     if (at := quality.get("halves")) and not at["beyond"]:
         notes.append(
-            f"Doubtful: {found.k} clusters made of two halves of the documents agree no better ({at['stability']:.2f}) "
-            f"than in data without clusters ({at['null']:.2f}), so that they may be arbitrary cuts."
+            f"Doubtful: {found.k} clusters made of two halves of the documents agree hardly better than in data without "
+            f"clusters ({at['stability']:.2f} and {at['null']:.2f}), so that they may be arbitrary cuts."
         )
     if none := m.n_docs - placed.n:
         notes.append(f"Unassigned: {count(none, 'document')} in which none of the chosen concepts is active.")
