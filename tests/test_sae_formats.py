@@ -108,6 +108,7 @@ def test_saelens_abs_top_k_has_two_concepts_a_direction(tmp_path, rescaled):
     want = torch.zeros_like(h).scatter(1, largest, h.gather(1, largest))
     sae = read_sae(tmp_path)
     assert sae.d_sae == 2 * D_SAE
+    assert "latent 40 + j where it is negative" in sae.notes[0]
     assert not sae.elementwise
     torch.testing.assert_close(signed(sae, vectors()), want, **TIGHT)
     rebuilt = (want / norms if rescaled else want) @ w["W_dec"] + w["b_dec"]

@@ -137,5 +137,10 @@ def in_layer(layer: int | None, place: str | None) -> str | None:
     return None if layer is None or place is None else f"blocks.{layer}.{names.get(place, f'hook_{place}')}"
 
 
+def of_signed(n: int) -> str:
+    """The note on an SAE whose n directions have signs."""
+    return f"direction j is latent j where its activation is positive and latent {n} + j where it is negative"
+
+
 TRANSCODER = "a transcoder: it reads the input of a module and predicts its output, so nothing is reconstructed"
 SKIP = "its skip connection plays no part in the activations and is left out"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from saelens_data.errors import EncoderError
-from saelens_data.sae.formats.files import Options, described, read_tensors
+from saelens_data.sae.formats.files import Options, described, of_signed, read_tensors
 from saelens_data.sae.model import SAE, Pursuit
 
 ATOMS, METADATA = "atoms.pt", "metadata.yaml"
@@ -43,7 +43,7 @@ def read(folder: Path, options: Options) -> SAE:
         metadata=described(
             format="ITDA", layer=about.get("layer"), model_name=about.get("lm_name") or about.get("model")
         ),
-        notes=(f"atom j is latent j where its coefficient is positive and latent {n} + j where it is negative",),
+        notes=(of_signed(n),),
     )
 
 

@@ -15,7 +15,17 @@ from typing import Any
 import torch
 
 from saelens_data.errors import EncoderError
-from saelens_data.sae.formats.files import SKIP, TRANSCODER, Options, described, known, read_json, read_tensors, take
+from saelens_data.sae.formats.files import (
+    SKIP,
+    TRANSCODER,
+    Options,
+    described,
+    known,
+    of_signed,
+    read_json,
+    read_tensors,
+    take,
+)
 from saelens_data.sae.model import AS_IT_IS, LAYER_NORM, SAE, TOKEN_NORM, Activation, InputNorm, Pursuit
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -162,7 +172,10 @@ def _top(config: Mapping[str, Any], parts: dict[str, torch.Tensor]) -> SAE:
         norms = parts["W_dec"].norm(dim=1)
         parts["W_enc"], parts["b_enc"] = parts["W_enc"] * norms, parts["b_enc"] * norms
         parts["W_dec"] = parts["W_dec"] / norms.clamp(min=1e-30).unsqueeze(1)
-    return _plain(config, parts, "topk" if config["architecture"] == "topk" else "abstopk", k=config.get("k"))
+    if config["architecture"] == "topk":
+        return _plain(config, parts, "topk", k=config.get("k"))
+    sae = _plain(config, parts, "abstopk", k=config.get("k"))
+    return replace(sae, notes=(of_signed(sae.n_directions),))
 
 
 def _gated(config: Mapping[str, Any], parts: dict[str, torch.Tensor]) -> SAE:
