@@ -321,8 +321,8 @@ def _notes(
     notes = []
     if (at := quality.get("halves")) and not at["beyond"]:
         notes.append(
-            f"Doubtful: {found.k} clusters made of two halves of the documents agree hardly better than in data without "
-            f"clusters ({at['stability']:.2f} and {at['null']:.2f}), so that they may be arbitrary cuts."
+            f"Doubtful: {found.k} clusters made of two halves of the documents agree hardly better than in data "
+            f"without clusters ({at['stability']:.2f} and {at['null']:.2f}), so that they may be arbitrary cuts."
         )
     if none := m.n_docs - placed.n:
         notes.append(f"Unassigned: {count(none, 'document')} in which none of the chosen concepts is active.")
