@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from saelens_data.diff import DiffResult as DiffResult
     from saelens_data.diff import diff as diff
     from saelens_data.diff.aa_check import aa_check as aa_check
+    from saelens_data.diff.explain import explain as explain
     from saelens_data.diff.gate import gate as gate
     from saelens_data.diff.many import diff_many as diff_many
     from saelens_data.diff.many_check import aa_check_many as aa_check_many
@@ -73,6 +74,7 @@ _PUBLIC = {
     "diff_many": "diff.many:diff_many",
     "encode": "encode:encode",
     "examples": "evidence:examples",
+    "explain": "diff.explain:explain",
     "find_concepts": "concepts:find_concepts",
     "gate": "diff.gate:gate",
     "label": "labels.label:label",

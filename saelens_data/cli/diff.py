@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from saelens_data.cli.diff_explain import explain_options, say_explanation, take_explain
 from saelens_data.cli.diff_gate import check_gate, gate_options, judge, write_verdict
 from saelens_data.cli.diff_many import check_ways, compare_many, is_for_many, many_options, show_many
 from saelens_data.cli.diff_sets import check_split, split_options, two_sets
@@ -22,6 +23,7 @@ from saelens_data.cli.options import (
     plain,
     say,
 )
+from saelens_data.errors import InputError
 from saelens_data.wording import difference_in_points, explained, latents, share
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ _TOP = 10
 @click.option("--names", nargs=2, metavar="A B", help="What to call the two sets.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this HTML file.")
 @gate_options
+@explain_options
 @click.option("--aa-check", "aa", is_flag=True, help="Also look for findings in random splits, where there is nothing.")
 @click.option("--splits", type=click.IntRange(min=1), default=200, show_default=True, help="Splits of --aa-check.")
 @click.option(
@@ -98,8 +101,11 @@ def diff_command(
     ways = {key: more.pop(key) for key in ("reference", "all_pairs", "trend", "order")}
     check_ways(ways, by)
     by_column = check_split(b, split, by)
+    explaining = take_explain(more)
     opened = open_or_encode(*(source for source in (a, b) if source is not None), **reading)
     if by_column and is_for_many(opened[0], str(by), ways):
+        if explaining is not None:
+            raise InputError("--explain is for two sets: choose two with --where and --versus")
         many = compare_many(opened[0], str(by), ways, {**more, **gating, "names": names})
         many = _said_many(many, (splits, more["seed"]) if aa else None)
         show_many(many, format_, output, rows)
@@ -123,6 +129,8 @@ def diff_command(
         from saelens_data.report.two import write_diff_report
 
         say(f"wrote {write_diff_report(checked, report)}")
+    if explaining is not None:
+        say_explanation(checked, explaining, more["seed"])
     write_verdict(checked, gated, gating["junit"], gating["markdown"])
     if gated is not None and not gated.ok:
         click.get_current_context().exit(1)

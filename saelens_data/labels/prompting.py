@@ -46,6 +46,24 @@ def fuzzing(label: str, texts: Sequence[Excerpt]) -> tuple[Message, ...]:
     return _judging("fuzzing", label, [_shown(e).marked for e in texts])
 
 
+def hypothesising(
+    findings: Sequence[tuple[str, str, Sequence[Excerpt]]], names: tuple[str, str], most: int
+) -> tuple[Message, ...]:
+    """Ask what explains findings, each (the set it favours, its label, excerpts that show it)."""
+    shown = [
+        {"favours": tame(favours), "label": tame(label), "texts": [_shown(e).marked for e in excerpts]}
+        for favours, label, excerpts in findings
+    ]
+    texts = [text for f in shown for text in (str(f["label"]), *f["texts"])]
+    first, second = (tame(name) for name in names)
+    return _messages("hypotheses", fence_of(texts), findings=shown, names=(first, second), most=most)
+
+
+def checking(statement: str, texts: Sequence[str]) -> tuple[Message, ...]:
+    """Ask of which whole texts a statement is true."""
+    return _judging("detection", statement, [tame(text) for text in texts])
+
+
 def _judging(name: str, label: str, texts: Sequence[str]) -> tuple[Message, ...]:
     said = tame(label)
     return _messages(name, fence_of([said, *texts]), label=said, texts=texts)

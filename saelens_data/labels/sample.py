@@ -142,6 +142,11 @@ class Sampler:
         marked = self._marked(latent, judged, held, chance)
         return Sample(latent, len(rows), shown, (*judged, *held), marked, tuple(steering))
 
+    def excerpts(self, latent: int, rows: np.ndarray, n: int) -> list[Excerpt]:
+        """`n` of the documents `rows`, strongest first, over the whole range of activation; no wording twice."""
+        found, _ = self._distinct(latent, rows[self._usable[rows]])
+        return _spread(found, n, np.random.default_rng([self.seed, latent, 4]))
+
     def _distinct(self, latent: int, rows: np.ndarray) -> tuple[list[Excerpt], list[str]]:
         """Excerpts at the maximum, strongest first, no wording twice; and the documents that look like instructions.
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 T = TypeVar("T", bound="BaseModel")
-#: Characters of a label and of an explanation.
-LONGEST_LABEL, LONGEST_EXPLANATION = 120, 1_000
+#: Characters of a label, of an explanation, and of a hypothesis.
+LONGEST_LABEL, LONGEST_EXPLANATION, LONGEST_STATEMENT = 120, 1_000, 400
 
 
 def require_pydantic() -> None:
@@ -51,6 +51,24 @@ def verdicts_shape() -> type[Any]:
         answers: list[Verdict]
 
     return Verdicts
+
+
+@lru_cache(maxsize=1)
+def hypotheses_shape() -> type[Any]:
+    """`hypotheses`: a statement, the set in which it is true more often, and the findings that it explains."""
+    from pydantic import BaseModel, ConfigDict, Field  # noqa: PLC0415
+
+    class Hypothesis(BaseModel):
+        model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+        statement: str = Field(min_length=1, max_length=LONGEST_STATEMENT)
+        set: Literal["first", "second"]
+        findings: list[int]
+
+    class Hypotheses(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        hypotheses: list[Hypothesis]
+
+    return Hypotheses
 
 
 def schema_of(shape: type[BaseModel]) -> dict[str, Any]:

@@ -96,13 +96,19 @@ def _shuffled(items: Sequence[tuple[Excerpt, bool]], chance: np.random.Generator
 
 
 def _judge(asks: Asks, prompt: Any, label: str, items: Sequence[tuple[Excerpt, bool]]) -> Judged:
+    said, reasons = judge_texts(asks, prompt, label, [e for e, _ in items])
+    return Judged(tuple(e for e, _ in items), tuple(there for _, there in items), tuple(said), reasons)
+
+
+def judge_texts(asks: Asks, prompt: Any, label: str, texts: Sequence[Any]) -> tuple[list[bool | None], dict[str, int]]:
+    """A verdict on each text, None where there is none, and why verdicts are missing: reasons, and how many each."""
     said: list[bool | None] = []
     reasons: dict[str, int] = {}
-    for first in range(0, len(items), BATCH):
-        texts = [e for e, _ in items[first : first + BATCH]]
-        n = len(texts)
+    for first in range(0, len(texts), BATCH):
+        batch = texts[first : first + BATCH]
+        n = len(batch)
         reply = asks.ask(
-            prompt(label, texts),
+            prompt(label, batch),
             verdicts_shape(),
             most_written=VERDICT_TOKENS + PER_TEXT * n,
             good=lambda value, n=n: None not in verdicts(value, n, strict=True),
@@ -112,7 +118,7 @@ def _judge(asks: Asks, prompt: Any, label: str, items: Sequence[tuple[Excerpt, b
             why = reply.missing or "undecided"
             reasons[why] = reasons.get(why, 0) + lost
         said += found
-    return Judged(tuple(e for e, _ in items), tuple(there for _, there in items), tuple(said), reasons)
+    return said, reasons
 
 
 def verdicts(value: Any, n: int, *, strict: bool = False) -> list[bool | None]:
