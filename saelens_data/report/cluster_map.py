@@ -43,7 +43,7 @@ class Map:
     way: str
     #: Characters of a text that are kept.
     chars: int
-    #: Columns that can be coloured by, and those that cannot, as nearly every document has its own value.
+    #: Columns that can be coloured by, and those that cannot, as too few documents share a value.
     columns: tuple[str, ...]
     left_out: tuple[str, ...]
 
@@ -137,7 +137,7 @@ def _tsne(Z: np.ndarray, seed: int) -> np.ndarray:
 def _umap(Z: np.ndarray, seed: int) -> np.ndarray:
     import umap  # noqa: PLC0415
 
-    model = umap.UMAP(2, n_neighbors=min(15, len(Z) - 1), random_state=seed, n_jobs=1)
+    model = umap.UMAP(n_components=2, n_neighbors=min(15, len(Z) - 1), random_state=seed, n_jobs=1)
     return np.asarray(model.fit_transform(Z), dtype=np.float64)
 
 
@@ -163,7 +163,7 @@ def _between(Z: np.ndarray, part: np.ndarray, placed: np.ndarray, seed: int) -> 
         close = np.linalg.norm(placed[which] - placed[which[:, :1]], axis=2) < 8 * gap
         weight = np.where(close, weight, 0.0)
         weight /= weight.sum(axis=1, keepdims=True)
-        out[some] = (placed[which] * weight[:, :, None]).sum(axis=1) + rng.normal(scale=gap / 2, size=(len(some), 2))
+        out[some] = (placed[which] * weight[:, :, None]).sum(axis=1) + rng.normal(scale=gap, size=(len(some), 2))
     return out
 
 
@@ -172,6 +172,8 @@ def _on_grid(points: np.ndarray) -> np.ndarray:
 
     Both axes have one scale, but that a flat map is stretched to `_LEAST_HEIGHT` of its width.
     """
+    if not len(points):
+        return np.zeros((0, 2), dtype=np.int64)
     points = points - points.mean(axis=0)
     _, vectors = np.linalg.eigh(points.T @ points)
     turned = points @ vectors[:, ::-1]
@@ -216,7 +218,8 @@ def _column(series: pl.Series) -> dict[str, Any] | None:
     order = sorted(sizes, key=lambda word: (-sizes[word], word))
     if dtype.is_numeric():
         order.sort(key=float)
-    if len(order) > _COLOURS and sum(sizes[word] for word in order[:_COLOURS]) < len(words) / 10:
+    largest = sum(sizes[word] for word in order[:_COLOURS])
+    if len(order) > _COLOURS and (len(order) > len(words) / 2 or largest < len(words) / 20):
         return None
     shown = order if len(order) <= _COLOURS + 1 else order[:_COLOURS]
     code = {word: i for i, word in enumerate(shown)}

@@ -92,19 +92,24 @@
     if (y < 20 || y > height - 20) view.y += height / 2 - y;
   };
 
-  // Colours, and the small pictures that points are stamped with.
+  // Colours. Points are mixed into the picture by hand, which draws ten thousands at once on any machine.
 
   let theme = {};
+  let palette = []; // red, green and blue for each code, that of -1 first
+  const rgb = (hex) => {
+    const full = hex.length === 4 ? [...hex.slice(1)].map((digit) => digit + digit).join("") : hex.slice(1);
+    return [0, 2, 4].map((at) => parseInt(full.slice(at, at + 2), 16));
+  };
   const readTheme = () => {
     const style = getComputedStyle(document.documentElement);
     const read = (name) => style.getPropertyValue(`--${name}`).trim();
-    theme = { own: Array.from({ length: COLOURS }, (_, i) => read(`c${i}`)), none: read("none"), ink: read("ink"), card: read("card") };
+    const own = Array.from({ length: COLOURS }, (_, i) => rgb(read(`c${i}`)));
+    theme = { own, none: rgb(read("none")), card: rgb(read("card")), paper: read("card"), ink: read("ink") };
   };
   const ramp = (code) => {
     const at = (code / 63) * (RAMP.length - 1);
     const from = Math.min(Math.floor(at), RAMP.length - 2);
-    const mix = RAMP[from].map((part, i) => Math.round(part + (RAMP[from + 1][i] - part) * (at - from)));
-    return `rgb(${mix.join(" ")})`;
+    return RAMP[from].map((part, i) => Math.round(part + (RAMP[from + 1][i] - part) * (at - from)));
   };
   const paint = (code) => {
     if (code < 0 || code === colouring.other) return theme.none;
@@ -113,33 +118,45 @@
   // Clusters beyond the colours begin again as rings.
   const isRing = (code) => Boolean(colouring.cycle) && Math.floor(Math.max(code, 0) / COLOURS) % 2 === 1;
 
-  let stamps = new Map();
   const radius = () => {
     const fit = n > 8000 ? 2 : n > 2000 ? 2.6 : n > 500 ? 3.5 : 5;
     return Math.min(fit * Math.max(1, (view.scale / wholeScale()) ** 0.35), 8);
   };
-  const stamp = (code, r) => {
-    const key = `${code} ${r}`;
-    if (stamps.has(key)) return stamps.get(key);
-    const side = Math.ceil((2 * r + 3) * ratio);
-    const picture = Object.assign(document.createElement("canvas"), { width: side, height: side });
-    const brush = picture.getContext("2d");
-    brush.scale(ratio, ratio);
-    brush.beginPath();
-    brush.arc(side / ratio / 2, side / ratio / 2, isRing(code) ? r - 0.5 : r, 0, 7);
-    if (isRing(code)) {
-      brush.lineWidth = 1.6;
-      brush.strokeStyle = paint(code);
-      brush.stroke();
-    } else {
-      brush.fillStyle = paint(code);
-      brush.fill();
-      brush.lineWidth = 0.6;
-      brush.strokeStyle = theme.card;
-      brush.stroke();
+  // How much of each pixel around a point its colour takes, and the rim that sets it off from others.
+  const maskOf = (r, ring) => {
+    const half = Math.ceil(r + 1.5);
+    const side = 2 * half + 1;
+    const [own, rim] = [new Float32Array(side * side), new Float32Array(side * side)];
+    const clamp = (x) => Math.min(Math.max(x, 0), 1);
+    for (let at = 0; at < own.length; at++) {
+      const far = Math.hypot((at % side) - half, Math.floor(at / side) - half);
+      own[at] = ring ? clamp(0.9 * ratio + 0.5 - Math.abs(far - r + 0.9 * ratio)) : clamp(r + 0.5 - far);
+      rim[at] = ring ? 0 : clamp(r + 1.1 - far);
     }
-    stamps.set(key, picture);
-    return picture;
+    return { half, side, own, rim };
+  };
+  let picture = null;
+  const dab = (i, mask, alpha) => {
+    const [left, top] = [Math.round(across(i) * ratio) - mask.half, Math.round(down(i) * ratio) - mask.half];
+    const { width: wide, height: high, data: pixels } = picture;
+    const { side, own, rim } = mask;
+    if (left + side <= 0 || top + side <= 0 || left >= wide || top >= high) return;
+    const [red, green, blue] = palette[colouring.codes[i] + 1];
+    const [cardRed, cardGreen, cardBlue] = theme.card;
+    const [from, to] = [Math.max(0, -left), Math.min(side, wide - left)];
+    for (let row = Math.max(0, -top); row < Math.min(side, high - top); row++) {
+      let at = 4 * ((top + row) * wide + left + from);
+      for (let k = row * side + from; k < row * side + to; k++, at += 4) {
+        const edge = rim[k] * alpha;
+        const part = own[k] * alpha;
+        if (!edge && !part) continue;
+        const kept = (1 - edge) * (1 - part);
+        const card = edge * (1 - part);
+        pixels[at] = pixels[at] * kept + cardRed * card + red * part;
+        pixels[at + 1] = pixels[at + 1] * kept + cardGreen * card + green * part;
+        pixels[at + 2] = pixels[at + 2] * kept + cardBlue * card + blue * part;
+      }
+    }
   };
 
   const isShown = (i) => !hidden.has(colouring.codes[i]);
@@ -154,21 +171,22 @@
     });
   };
   const render = () => {
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    const r = Math.round(radius() * 4) / 4;
-    const side = Math.ceil((2 * r + 3) * ratio) / ratio;
+    if (!canvas.width || !canvas.height) return;
+    if (picture?.width !== canvas.width || picture.height !== canvas.height) picture = pen.createImageData(canvas.width, canvas.height);
+    const [blank] = new Uint32Array(new Uint8ClampedArray([...theme.card, 255]).buffer);
+    new Uint32Array(picture.data.buffer).fill(blank);
+    const r = radius();
+    const [disc, ring] = [false, true].map((as) => maskOf(r * ratio, as));
     const lay = (wanted, alpha) => {
-      pen.globalAlpha = alpha;
       for (let i = 0; i < n; i++) {
-        const [x, y] = [across(i), down(i)];
-        if (!isShown(i) || (matches && matches[i] !== wanted) || x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-        pen.drawImage(stamp(colouring.codes[i], r), x - side / 2, y - side / 2, side, side);
+        if (isShown(i) && (!matches || matches[i] === wanted)) dab(i, isRing(colouring.codes[i]) ? ring : disc, alpha);
       }
     };
     if (matches) lay(false, 0.12);
     lay(true, matches ? 1 : 0.85);
-    pen.globalAlpha = 1;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.putImageData(picture, 0, 0);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (colouring === ofClusters) number();
     for (const [i, line] of [[hovered, 1.5], [pinned, 2.5]]) {
       if (i < 0) continue;
@@ -195,7 +213,7 @@
       const [x, y] = [view.x + place[0] * view.scale, view.y + place[1] * view.scale];
       pen.lineWidth = 4;
       pen.lineJoin = "round";
-      pen.strokeStyle = theme.card;
+      pen.strokeStyle = theme.paper;
       pen.strokeText(String(cluster), x, y);
       pen.fillStyle = theme.ink;
       pen.fillText(String(cluster), x, y);
@@ -320,7 +338,7 @@
       const bar = Object.assign(element("canvas", "ramp"), { width: 64, height: 1 });
       const brush = bar.getContext("2d");
       for (let code = 0; code < 64; code++) {
-        brush.fillStyle = ramp(code);
+        brush.fillStyle = `rgb(${ramp(code).join(" ")})`;
         brush.fillRect(code, 0, 1, 1);
       }
       bar.setAttribute("aria-hidden", "true");
@@ -350,7 +368,7 @@
   const recolour = () => {
     colouring = colourings[Number(select.value)] ?? ofClusters;
     hidden = new Set();
-    stamps = new Map();
+    palette = Array.from({ length: Math.max(64, colouring.values.length) + 1 }, (_, i) => paint(i - 1));
     explain();
     draw();
   };
@@ -490,7 +508,6 @@
     const [before, above] = [width, height];
     [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio || 1];
     Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
-    stamps = new Map();
     if (first) return whole();
     view.x += (width - before) / 2;
     view.y += (height - above) / 2;
