@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saelens_data.errors import EncoderError
+from saelens_data.readers import packed
+from saelens_data.readers.ahead import ahead
 from saelens_data.readers.hooks import Hook
 from saelens_data.readers.tokens import TokenReader
+from saelens_data.readers.weights import hash_of, sha256_of
 from saelens_data.readers.windows import cut
 
 LAYER = 2
@@ -224,3 +228,67 @@ def test_what_cannot_be_had_is_said(models):
         load(models("llama"), max_tokens=2)
     with pytest.raises(EncoderError, match="same states"):
         load(models("mamba"), how="packed")
+
+
+def test_rows_on_a_gpu_are_described_as_its_kernel_wants(monkeypatch):
+    """With a stand-in for the kernel: the same as one call for each length."""
+    import torch.nn.attention.varlen as kernels
+
+    def slowly(query, key, value, starts, same, longest, _longest, *, scale, window_size, enable_gqa):
+        assert (starts is same, longest, _longest) == (True, 9, 9)
+        out = torch.empty_like(query)
+        for a, b in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            q, k, v = (states[a:b].transpose(0, 1)[None] for states in (query, key, value))
+            behind = torch.arange(b - a)[:, None] - torch.arange(b - a)
+            seen = (behind >= 0) | (window_size[1] < 0)
+            seen &= (behind <= window_size[0]) | (window_size[0] < 0)
+            attended = torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=seen, scale=scale, enable_gqa=enable_gqa
+            )
+            out[a:b] = attended[0].transpose(0, 1)
+        return out
+
+    monkeypatch.setattr(kernels, "varlen_attn", slowly)
+    packed._varlen.cache_clear()
+    rng = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn((1, heads, 20, 16), generator=rng) for heads in (4, 2, 2))
+    layout = packed.Layout.of([9, 9, 2], torch.device("cpu"))
+    for kind in (packed._Kind(0.25, True, 0, 0.0), packed._Kind(0.25, False, 0, 0.0), packed._Kind(0.3, True, 4, 0.0)):
+        with packed.reading(layout):
+            want = packed._attend(q, k, v, kind)[0]
+        found = packed._varlen()(*(states[0].transpose(0, 1) for states in (q, k, v)), layout, kind)
+        np.testing.assert_allclose(found.numpy(), want.numpy(), atol=1e-6)
+    packed._varlen.cache_clear()
+
+
+def test_what_comes_next_is_made_ahead_in_order_and_errors_come_in_their_place():
+    made = []
+
+    def make(item):
+        made.append(item)
+        if item == 3:
+            raise ValueError("three")
+        return -item
+
+    series = ahead(make, range(5))
+    assert [next(series) for _ in range(3)] == [0, -1, -2]
+    with pytest.raises(ValueError, match="three"):
+        next(series)
+    assert made == [0, 1, 2, 3]
+    assert list(ahead(make, [])) == []
+
+
+def test_a_hub_file_is_known_by_its_name_and_others_are_read(tmp_path):
+    blob = tmp_path / ("ab" * 32)
+    blob.write_bytes(b"weights")
+    hub, plain = tmp_path / "hub", tmp_path / "plain"
+    hub.mkdir()
+    plain.mkdir()
+    (hub / "model.safetensors").symlink_to(blob)
+    (plain / "model.safetensors").write_bytes(b"weights")
+    assert hash_of(hub) == "ab" * 32
+    assert hash_of(plain) == hashlib.sha256(b"weights").hexdigest() == sha256_of(plain)
+    (plain / "more.safetensors").write_bytes(b"")
+    assert hash_of(plain) not in (hash_of(hub), sha256_of(plain))
+    with pytest.raises(EncoderError, match=r"no \.safetensors weights"):
+        hash_of(tmp_path / "none")

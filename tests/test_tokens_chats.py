@@ -49,7 +49,9 @@ def render(template: str | None, turns: list[Turn], chosen: set[int]):
 
 #: Words that would mislead a search: of the template, of other turns, of the marks.
 saying = st.one_of(
-    st.sampled_from(["user", "assistant", "<|head|>user\n\n", " [/INST] ", "@0.0@", "@0.1@", "a", "\ta\t", "  a\n", "{{ x }}"]),
+    st.sampled_from(
+        ["user", "assistant", "<|head|>user\n\n", " [/INST] ", "@0.0@", "@0.1@", "a", "\ta\t", "  a\n", "{{ x }}"]
+    ),
     st.text(min_size=1, max_size=12).filter(lambda s: s.strip()),
 )
 
@@ -79,7 +81,13 @@ def test_the_text_is_the_templates_and_turns_are_where_they_are_said_to_be(templ
 
 
 def test_a_turn_of_the_system_goes_to_the_user_where_there_is_none():
-    turns = [Turn("system", "Be brief."), Turn("user", "Hello?"), Turn("assistant", "Hi!"), Turn("user", "a"), Turn("user", "b")]
+    turns = [
+        Turn("system", "Be brief."),
+        Turn("user", "Hello?"),
+        Turn("assistant", "Hi!"),
+        Turn("user", "a"),
+        Turn("user", "b"),
+    ]
     found, _ = render(STRICT, turns, {0, 1, 2})
     assert found.text.startswith("<|begin|><|head|>user\nBe brief.\n\nHello?<|tail|>\n<|head|>model\nHi!<|tail|>\n")
     assert found.text.endswith("<|head|>user\na\n\nb<|tail|>\n")
@@ -108,19 +116,26 @@ def reader(tmp_path_factory):
 
 def test_an_answer_is_read_after_its_question_and_gives_the_units(reader):
     """The vectors are those of the whole conversation read at once, at the answer's tokens and nowhere else."""
-    turns = [Turn("user", "What is the quick brown fox?"), Turn("assistant", " It jumps over the lazy dog. "), Turn("user", "dog?"), Turn("assistant", "Sorry.")]
+    turns = [
+        Turn("user", "What is the quick brown fox?"),
+        Turn("assistant", " It jumps over the lazy dog. "),
+        Turn("user", "dog?"),
+        Turn("assistant", "Sorry."),
+    ]
     document = "\n\n".join([turns[1].content, turns[3].content])
     rendered = reader.chats.render(turns, {1: 0, 3: len(turns[1].content) + 2})
     reading = reader.split_rendered([rendered])
     spans = list(zip(reading.units.start.tolist(), reading.units.end.tolist(), strict=True))
     covered = "".join(document[a:b] for a, b in spans)
     assert covered.replace(" ", "") == "Itjumpsoverthelazydog.Sorry."
-    ((units, x),) = reader.read(reading)
+    ((_, x),) = reader.read(reading)
     ids = reader._tokenizer(rendered.text, add_special_tokens=False)
     assert reading.windows[0].ids.tolist() == ids["input_ids"]  # the template's own first token, once
     own = [
         i
-        for i, (a, b) in enumerate(reader._tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"])
+        for i, (a, b) in enumerate(
+            reader._tokenizer(rendered.text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        )
         if any(p.start <= a + (rendered.text[a] == " ") and b <= p.end for p in rendered.pieces)
     ]
     whole, _ = reader.states(reading.windows)

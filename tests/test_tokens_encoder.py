@@ -24,6 +24,7 @@ from saelens_data.readers.hooks import Hook
 from saelens_data.readers.weights import MINILM
 from saelens_data.sae.checkpoints import save_saelens
 from saelens_data.sae.model import SAE
+from saelens_data.sae.pooling import Pooler
 from saelens_data.sae.train import TrainConfig
 
 D_SAE = 128
@@ -205,6 +206,26 @@ def test_the_order_of_documents_changes_only_rounding(encoder):
         np.testing.assert_allclose(whole.maxima[a], again.maxima[b], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(whole.means[a], again.means[b], rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(whole.unit[a], again.unit[b])
+
+
+def test_with_too_little_memory_less_is_read_at_once(encoder, monkeypatch):
+    whole, pool, tried = encoder.encode_texts(tiny.TEXTS), Pooler.add, []
+
+    def add(self, units, x):
+        tried.append(encoder.reader.batch_tokens)
+        if encoder.reader.batch_tokens > 500:
+            raise torch.OutOfMemoryError
+        pool(self, units, x)
+
+    monkeypatch.setattr(Pooler, "add", add)
+    again = encoder.encode_texts(tiny.TEXTS)
+    assert sorted(set(tried), reverse=True) == [2048, 1024, 512, 256][: len(set(tried))]
+    assert encoder.reader.batch_tokens == 256
+    np.testing.assert_allclose(again.maxima, whole.maxima, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(Pooler, "add", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(EncoderError, match="the memory of cpu is too small"):
+        encoder.encode_texts(tiny.TEXTS)
+    monkeypatch.setattr(encoder.reader, "batch_tokens", 2048)
 
 
 def test_checks_are_measured_on_the_bundled_texts(parts, encoder):

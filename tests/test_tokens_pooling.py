@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +102,32 @@ def test_blocks_of_any_size_give_the_same(activation, monkeypatch):
     monkeypatch.setattr(pooling, "CELLS", 300)
     for name, values in pooled().items():
         np.testing.assert_array_equal(values, whole[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("d_sae", "k", "group"), [(8192, 64, 64), (1024, 40, 16), (20_480, 5, 64), (640, 64, 0)])
+def test_the_largest_are_those_of_the_sae_itself(d_sae, k, group):
+    """Values of few digits have many equals; the lower latents are taken."""
+    s = replace(sae("topk", d_sae), k=k)
+    assert pooling._group_for(s) == group
+    x = eighths((200, D_IN), torch.Generator().manual_seed(4))
+    row, latent, value = pooling._active(s, x)
+    want = s.encode(x)
+    order = np.lexsort((latent.numpy(), row.numpy()))
+    np.testing.assert_array_equal(row.numpy()[order], want.row)
+    np.testing.assert_array_equal(latent.numpy()[order], want.latent)
+    np.testing.assert_array_equal(value.numpy()[order], want.value)
+
+
+@pytest.mark.parametrize("activation", ["jumprelu", "topk"])
+def test_values_in_other_units(activation):
+    scale = torch.arange(256.0) % 3  # of some latents 0: they are never active
+    s, ptr, x = sae(activation, 256), np.array([0, 30]), eighths((30, D_IN), torch.Generator().manual_seed(5))
+    pooler = Pooler(replace(s, out_scale=scale), ptr)
+    pooler.add(np.arange(30), x)
+    want = (dense(s, x) * scale.numpy()).max(axis=0)
+    found = pooler.finish()
+    np.testing.assert_array_equal(found["latents"], np.flatnonzero(want))
+    np.testing.assert_array_equal(found["maxima"], want[want > 0])
 
 
 def test_of_equal_maxima_the_first_unit_is_kept():

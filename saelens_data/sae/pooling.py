@@ -1,15 +1,7 @@
 """Token activations to documents, batch by batch, on the device that reads: what is kept follows the active cells.
 
-Memory beside the reader's and the SAE's weights, for a batch of T tokens of D documents, u = min(T, `block_units`) of
-the SAE, l = min(latents, 8192), d_in numbers a token and a active latents a token:
-
-    T d_in (2 b + 4)                 states in the reader's dtype of b bytes, and what the SAE makes of them
-    + u l (4 + 2 / 64)               one block of pre-activations and the maxima of its groups
-    + 24 T a l / latents             the block's active cells, for SAEs whose latents do not compare
-    + 24 T a                         all active cells, for the others
-    + 28 max(D l, CELLS)             maximum, sum, unit and mask of the documents in the batch
-
-and on the host 24 bytes for each activation of a document of the shard, which is what the store writes.
+`peak_bytes` says what a batch takes beside the weights; the reader's own forward pass takes its memory before that, and
+gives it back. On the host 24 bytes are held for each activation of a document of the shard, which the store writes.
 """
 
 from __future__ import annotations
@@ -27,6 +19,29 @@ from saelens_data.sae.model import SAE
 CELLS = 4_000_000
 #: Latents in a group: where the group's maximum is below all its bounds, its latents are not looked at.
 _GROUP = 64
+
+
+def peak_bytes(sae: SAE, *, tokens: int, docs: int, active: float, state_bytes: int) -> int:
+    """What pooling a batch of T tokens of D documents holds at most, beside the weights and its states in the reader.
+
+    With d_in numbers a token in a dtype of b bytes, a active latents a token, u = min(T, `block_units`) and l the
+    widest of `latent_blocks`, for SAEs whose latents do not compare:
+
+        T d_in (b + 10)            the states, and in two dtypes what the SAE makes of them
+        + u l (4 + 12 / 64)        a block of pre-activations, the maxima of its groups and where they are high
+        + 64 T a l / d_sae         the block's active cells and their places
+        + 26 D l                   maximum, sum, first unit and mask of its documents
+        + 24 T a                   pooled cells of all blocks, at most one a cell
+
+    For the others the active cells are those of all latents (64 T a), and CELLS stands for D l. Nothing of it grows
+    with the number of texts.
+    """
+    width = max(block.stop - block.start for block in sae.latent_blocks())
+    rows = min(tokens, sae.block_units)
+    share = width / sae.d_sae if sae.elementwise else 1.0
+    cells = tokens * active * (64 * share + 24)
+    accumulators = 26 * (docs * width if sae.elementwise else max(CELLS, sae.d_sae))
+    return int(tokens * sae.d_in * (state_bytes + 10) + rows * width * (4 + 12 / _GROUP) + cells + accumulators)
 
 
 class Part(NamedTuple):

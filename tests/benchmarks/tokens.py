@@ -30,7 +30,7 @@ from saelens_data.readers.ahead import ahead
 from saelens_data.readers.hooks import Hook
 from saelens_data.readers.tokens import TokenReader
 from saelens_data.sae.model import SAE
-from saelens_data.sae.pooling import Pooler
+from saelens_data.sae.pooling import Pooler, peak_bytes
 
 #: hidden, intermediate, heads, key-value heads, latents.
 SHAPES = {"8b": (4096, 14336, 32, 8, 65536), "small": (1024, 3584, 16, 4, 16384), "tiny": (256, 512, 8, 2, 4096)}
@@ -210,6 +210,29 @@ def agreement(want: dict[str, np.ndarray], found: dict[str, np.ndarray], d_sae: 
     }
 
 
+def memory(reader: TokenReader, sae: SAE, texts: Sequence[str]) -> dict[str, float]:
+    """Gigabytes of the card: weights, and what is held above them at most by the reader alone, pooling and all of it."""
+    batches = list(reader.batches(reader.split(texts)))
+    units = int(max(sum((window.unit >= 0).sum() for window in batch) for batch in batches))
+    held = torch.cuda.memory_allocated()
+    docs = max(map(len, batches))
+    state_bytes = torch.finfo(reader.dtype).bits // 8
+
+    def peak(run: Callable[[], Any], held: int = held) -> float:
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return (torch.cuda.max_memory_allocated() - held) / 1e9
+
+    found = {"weights": held / 1e9, "reader": peak(lambda: [reader.states(batch) for batch in batches])}
+    found["all"] = peak(lambda: encode(reader, sae, texts))
+    shared = np.linspace(0, units, docs + 1).astype(np.int64)
+    x = torch.cat([x for _, x in reader.read(reader.split(texts[:250]))])[:units].clone()
+    before = torch.cuda.memory_allocated() - x.numel() * x.element_size()
+    found["pooling"] = peak(lambda: Pooler(sae, shared).add(np.arange(len(x)), x), before)
+    found["pooling_by_formula"] = peak_bytes(sae, tokens=units, docs=docs, active=ACTIVE, state_bytes=state_bytes) / 1e9
+    return {f"gb_{name}": round(value, 2) for name, value in found.items()}
+
+
 def busiest(events: Any) -> list[dict[str, Any]]:
     """The kernels that take most of the card's time."""
     kernels = sorted(events, key=lambda event: -event.self_device_time_total)[:14]
@@ -277,13 +300,7 @@ def main() -> None:
     if gpu:
         say(one_large_product=round(product_speed(options.device) / 1e12), unit="TFLOP/s")
         encode(reader, sae, texts[:100])
-        torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated()
-        encode(reader, sae, texts)
-        say(
-            weights_gb=round(held / 1e9, 2),
-            peak_above_weights_gb=round((torch.cuda.max_memory_allocated() - held) / 1e9, 2),
-        )
+        say(**memory(reader, sae, texts))
     times = measure(reader, sae, texts, options.repeat)
     say(mode="eager", **reached(n, times, operations, peak))
     if gpu:
