@@ -105,13 +105,18 @@ def test_how_far_to_trust_it_is_the_results_numbers(found: ClusterResult, html: 
     table = Page(html).texts("section", "trust")[0]
     truth, leak = found.quality["truth"], found.quality["leakage"]
     assert f"They come again {found.quality['stability']:.2f} " in table
+    halves = found.quality["halves"]
+    said = "more than a cloud" if halves["beyond"] else "A cloud without clusters gives about as much"
+    assert f"They are there at all {halves['stability']:.2f} " in table
+    assert said in table
+    assert f"without any, at {halves['null']:.2f}." in table
     assert f"They are apart {found.quality['silhouette']:.2f} " in table
     assert f"They agree with “drink” {truth.accuracy:.3f} The clusters follow it closely" in table
     assert f"NMI {truth.nmi:.3f}, ARI {truth.ari:.3f}" in table
     assert f"They give away “few” {leak.gain:.3f} The clusters say little or nothing of it" in table
     assert f"{share(leak.predicted)}, who knows nothing for {share(leak.majority)}" in table
     bars = re.findall(r'class="grade" y="3" width="([\d.]+)%"', html)
-    wanted = [found.quality["stability"], found.quality["silhouette"], truth.accuracy, leak.gain]
+    wanted = [found.quality["stability"], halves["stability"], found.quality["silhouette"], truth.accuracy, leak.gain]
     assert [float(bar) for bar in bars] == pytest.approx([100 * value for value in wanted], abs=0.005)
 
 
@@ -123,7 +128,7 @@ def test_subtraction_is_shown_before_and_after(found: ClusterResult) -> None:
         "heat": {"explained": 0.02, "explained_before": 0.6},
         "gone": {"explained": math.nan, "explained_before": 1},
     }
-    quality = {**found.quality, "leakage": leak(0.04), "leakage_before": leak(0.7), "left_out": left}
+    quality = {**found.quality, "halves": None, "leakage": leak(0.04), "leakage_before": leak(0.7), "left_out": left}
     html = cluster_html(replace(found, quality=quality))
     table = Page(html).texts("section", "trust")[0]
     assert "0.040 of the way (NMI 0.004); with nothing left out 0.700 (NMI 0.070)." in table
@@ -248,9 +253,10 @@ def test_columns_of_every_type_can_be_coloured_by(found: ClusterResult, html: st
     assert scores[:6] == [0, 0.1235, 0.2469, None, None, 0.6173]  # neither null nor NaN has a place on a scale
     assert column(html, "count")["numbers"] == docs["count"].to_list()
     many = column(html, "many")
-    assert (len(many["values"]), many["more"], many["values"][0]) == (12, 3, "v14")
-    kept = set(many["values"])
-    assert decoded(many) == [value if value in kept else "other" for value in docs["many"]]
+    assert (len(many["values"]), many["more"], many["values"][0]) == (15, 3, "v14")
+    assert decoded(many) == docs["many"].to_list()
+    long = draw_map(replace(found, m=replace(found.m, docs=found.m.docs.with_columns(many=pl.lit("one")))))
+    assert [column["more"] for column in json.loads(long.data)["columns"] if column["name"] == "many"] == [0]
 
 
 def test_a_set_without_texts_columns_and_labels_is_shown_too(found: ClusterResult) -> None:
@@ -476,6 +482,7 @@ DRIVE = """
   set(tools.elements.colour, "2", "change"); said.push(keys());
   legend.querySelector("button").click(); said.push(legend.querySelector("button").getAttribute("aria-pressed"), legend.querySelectorAll("button").length);
   set(tools.elements.colour, "3", "change"); said.push(legend.textContent);
+  set(tools.elements.colour, "10", "change"); said.push([...legend.querySelectorAll("button")].at(-1).textContent);
   requestAnimationFrame(() => requestAnimationFrame(() => {
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     said.push(pixels.some((value) => value > 0));
@@ -496,6 +503,8 @@ def test_the_map_works_in_a_browser_without_a_complaint(tmp_path: Path, found: C
     assert "CONSOLE" not in run.stderr
     seen = re.findall("<title>(.*?)</title>", run.stdout)[0].split("|")
     sizes = zip(range(3), found.names, found.frame["size"], strict=True)
+    many = found.m.docs["many"][found.coordinates.rows].value_counts(sort=True)["count"].to_list()
+    others = sum(many[12:])
     assert seen == [
         ", ".join(f"{i} {name}{size}" for i, name, size in sizes),
         "true",
@@ -509,5 +518,6 @@ def test_the_map_works_in_a_browser_without_a_complaint(tmp_path: Path, found: C
         "false",
         "4",
         "05.556no value2",
+        f"other values (3){others}",
         "true",
     ]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 MOST, _LANDMARKS = 20_000, 2_500
 #: Characters of all texts together, and of one: at most, and at least unless it is shorter.
 _ALL_CHARS, _CHARS, _FEWEST_CHARS = 2_000_000, 200, 80
-#: Characters of an id and of a value of a column; values that have a colour of their own; columns offered.
-_NAME_CHARS, _COLOURS, _COLUMNS = 60, 12, 24
+#: Characters of an id and of a value of a column; values that have a colour of their own, and that are told at all;
+#: columns offered.
+_NAME_CHARS, _COLOURS, _VALUES, _COLUMNS = 60, 12, 400, 24
 #: Where positions end: both are whole numbers from 0 to here.
 _ENDS, _LEAST_HEIGHT = 4_095, 0.7
 #: Nearest landmarks that place a document, and documents placed at a time.
@@ -204,7 +205,10 @@ def _columns(docs: pl.DataFrame) -> tuple[list[dict[str, Any]], tuple[str, ...]]
 
 
 def _column(series: pl.Series) -> dict[str, Any] | None:
-    """A column as the page has it: numbers, or codes of values, the most frequent first; null codes are -1."""
+    """A column as the page has it: numbers, or codes of values, the most frequent first.
+
+    Null is -1; a value that is not told has the code after the last. `more` counts values without their own colour.
+    """
     name, dtype = short(series.name, _NAME_CHARS), series.dtype
     if dtype.is_numeric() and series.n_unique() > _COLOURS:
         values = [None if x is None else float(f"{float(x):.4g}") for x in series.to_list()]
@@ -221,10 +225,10 @@ def _column(series: pl.Series) -> dict[str, Any] | None:
     largest = sum(sizes[word] for word in order[:_COLOURS])
     if len(order) > _COLOURS and (len(order) > len(words) / 2 or largest < len(words) / 20):
         return None
-    shown = order if len(order) <= _COLOURS + 1 else order[:_COLOURS]
+    shown = order[:_VALUES]
     code = {word: i for i, word in enumerate(shown)}
     codes = [-1 if word is None else code.get(word, len(shown)) for word in words]
-    more = len(order) - len(shown)
+    more = len(order) - _COLOURS if len(order) > _COLOURS else 0
     return {"name": name, "values": shown, "more": more, "codes": codes}
 
 

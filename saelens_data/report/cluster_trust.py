@@ -42,14 +42,14 @@ Scale = Sequence[tuple[float, str, str]]
 
 @dataclass(frozen=True)
 class Measure:
-    """One number on a bar from 0 to 1, `before` being the same without subtraction, both in percent of the width."""
+    """One number on a bar from 0 to 1, and `beside` it what it is to be compared with, both in percent of the width."""
 
     name: str
     value: str
     at: float
     tone: str
     words: str
-    before: float | None = None
+    beside: float | None = None
 
 
 def measures(result: ClusterResult) -> tuple[Measure, ...]:
@@ -67,6 +67,8 @@ def _measures(result: ClusterResult) -> Iterator[Measure]:
             f"Made again of {drawn} of the documents, several times; 1 is the same grouping, 0 what chance gives (ARI)."
         )
         yield Measure("They come again", f"{value:.2f}", _percent(value), tone, f"{words} {how}")
+    if at := quality.get("halves"):
+        yield _halves(at["stability"], at["null"], beyond=bool(at["beyond"]))
     value = quality.get("silhouette", math.nan)
     if not math.isnan(value):
         tone, words = _graded(value, _APART)
@@ -79,6 +81,18 @@ def _measures(result: ClusterResult) -> Iterator[Measure]:
     for name, left in quality.get("left_out", {}).items():
         if not math.isnan(left["explained"]):
             yield _left(short(str(name), _CHARS), left["explained"], left["explained_before"])
+
+
+def _halves(agree: float, null: float, *, beyond: bool) -> Measure:
+    tone = "good" if beyond else "doubt"
+    said = (
+        "This is more than a cloud without clusters gives" if beyond else "A cloud without clusters gives about as much"
+    )
+    words = (
+        f"{said}. Made of one half of the documents and of the other, clusters agree at {agree:.2f} (ARI); in data "
+        f"drawn with the same spread but without any, at {null:.2f}."
+    )
+    return Measure("They are there at all", f"{agree:.2f}", _percent(agree), tone, words, _percent(null))
 
 
 def _truth(name: str, truth: Agreement) -> Measure:

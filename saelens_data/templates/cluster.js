@@ -30,9 +30,9 @@
   };
   const ofValues = ({ name, values, codes, more }) => ({
     name,
-    codes,
-    values: more ? [...values, `other values (${format(more)})`] : values,
-    other: more ? values.length : -1,
+    codes: more ? codes.map((code) => Math.min(code, COLOURS)) : codes,
+    values: more ? [...values.slice(0, COLOURS), `other values (${format(more)})`] : values,
+    other: more ? COLOURS : -1,
     none: "no value",
   });
   const ofNumbers = ({ name, numbers }) => {
