@@ -12,7 +12,7 @@ import polars as pl
 from saelens_data import stats
 from saelens_data.correlate.groups import group_pairs
 from saelens_data.correlate.result import CorrelateResult
-from saelens_data.correlate.scan import FILTERS, LEAST_DOCUMENTS, Found, Pairs, Problem, scan
+from saelens_data.correlate.scan import FILTERS, LEAST_DOCUMENTS, Found, Pairs, Problem, scan, unlike
 from saelens_data.correlate.sides import Side, length_of, strata_of
 from saelens_data.correlate.third import Third, third_concepts
 from saelens_data.errors import InputError, choices
@@ -61,8 +61,8 @@ def correlate(
 
     Every pair whose margins allow significance is counted and tested exactly, block by block in about `memory` bytes.
     What is trivial is left out by named filters, of which `without` switches some off: "few" (fewer than
-    `min_documents` documents hold both), "everywhere" (one is in more than half of the documents), "similar" (labels or
-    decoder directions are), "spans" (they fire on the same or neighbouring spans), "length" (documents of equal length
+    `min_documents` documents hold both), "everywhere" (one is in more than half of the documents), "similar" (labels,
+    decoder directions or meanings are), "spans" (they fire on the same or neighbouring spans), "length" (documents of equal length
     show nothing), "third" (a third concept accounts for most of it). Pairs that meet in the same documents are a group.
 
     Documents that failed to encode are left out. Raises InputError for options out of range and without documents.
@@ -221,7 +221,8 @@ def _table(problem: Problem, pairs: Pairs, third: Third, group: np.ndarray, foun
             "group": (group + 1).astype(np.uint32),
             "direction": np.where(more, "together", "apart"),
             "expected": pairs.expected,
-            "npmi_low": sign * pairs.score,
+            "npmi_low": sign * pairs.score / unlike(pairs.similarity),
+            "score": pairs.score,
             "p_length": np.exp(pairs.log_p_length),
             "q_length": np.exp(found.by_length.log_q(pairs.log_p_length, n_tests)),
             "b_given_a": pairs.both / np.maximum(a, 1),

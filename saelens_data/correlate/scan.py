@@ -28,8 +28,9 @@ FILTERS = ("few", "everywhere", "similar", "spans", "length")
 LEAST_DOCUMENTS = 5
 #: Share of documents from which on a concept counts as everywhere: it cannot be twice as frequent beside another.
 EVERYWHERE = 0.5
-#: Cosine of directions or of labels from which on two concepts count as similar.
-SIMILAR = 0.4
+#: Cosine of labels, directions or meanings from which on two concepts count as similar. Of random pairs of the bundled
+#: encoder's concepts 2% reach it.
+SIMILAR = 0.2
 #: Share of the way from chance to always that makes the places of two maxima the same or neighbours.
 NEAR = 0.5
 #: Pairs kept of all that pass.
@@ -82,11 +83,12 @@ class Pairs:
     log_p_length: np.ndarray
     #: What `both` is expected to be at equal length.
     expected: np.ndarray
-    #: Cosine of directions or labels, whichever is larger; NaN where neither is known.
+    #: Cosine of labels, directions or meanings, whichever is largest; NaN where neither is known.
     similarity: np.ndarray
     #: Share of documents that hold both in which the maxima lie in the same or neighbouring units, above chance.
     near: np.ndarray
-    #: What they are ranked by: NPMI at the end nearest to chance of the interval, 0 to 1.
+    #: What they are ranked by: NPMI at the end nearest to chance of the interval that all
+    #: pairs have at once, times `unlike`; 0 to 1.
     score: np.ndarray
 
     def __len__(self) -> int:
@@ -209,9 +211,9 @@ class _Block:
             return None
         left, right = self.problem.left, self.problem.right
         found: np.ndarray = (self.words[0][start:stop] @ self.words[1][:last].T).toarray()
-        one, other = left.directions, right.directions
-        if one is not None and other is not None:
-            found = np.maximum(found, one[start:stop] @ other[:last].T)
+        for one, other in ((left.directions, right.directions), (left.meanings, right.meanings)):
+            if one is not None and other is not None:
+                np.maximum(found, one[start:stop] @ other[:last].T, out=found)
         return found
 
 
@@ -278,9 +280,16 @@ def _sift(problem: Problem, pairs: Pairs, found: Found) -> Pairs:
     pairs, a, b, expected = pairs.take(small), a[small], b[small], expected[small]
     more = pairs.both * problem.n > a * b
     chance = np.where(more, np.maximum(expected, a * b / problem.n), np.minimum(expected, a * b / problem.n))
-    score = np.abs(npmi(nearest_to_chance(pairs.both, a, b, chance), chance, problem.n))
+    level = 1 - problem.alpha / max(problem.testable.n_tests, 1)  # of all intervals at once
+    least = npmi(nearest_to_chance(pairs.both, a, b, chance, level), chance, problem.n)
+    score = np.abs(least) * unlike(pairs.similarity)
     values = (pairs.left, pairs.right, pairs.both, pairs.log_p, log_p[small], expected, pairs.similarity, pairs.near)
     return Pairs(*values, score)
+
+
+def unlike(similarity: np.ndarray) -> np.ndarray:
+    """1 for two that have nothing in common, less for similar ones: what their association counts for."""
+    return np.asarray(1 - np.clip(np.nan_to_num(similarity), 0.0, 0.99), dtype=np.float64)
 
 
 def _at_equal_length(problem: Problem, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
@@ -314,6 +323,9 @@ def _turns(
     return np.asarray(other & (log_p < np.log(problem.alpha / max(problem.testable.n_tests, 1))))
 
 
+# Whether each filter drops pairs, as told the problem, the pairs and their margins.
+
+
 def _few(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray((pairs.both < problem.min_documents) & (pairs.both * problem.n > a * b))
 
@@ -327,7 +339,7 @@ def _everywhere(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) ->
     return wide
 
 
-def _similar(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _similar(_: Problem, pairs: Pairs, _a: np.ndarray, _b: np.ndarray) -> np.ndarray:
     return np.asarray(pairs.similarity >= SIMILAR)
 
 

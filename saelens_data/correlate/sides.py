@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csc_array, csr_array
 
+from saelens_data.correlate.meaning import meanings
 from saelens_data.diff.grouping import decoder_of
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.stats import count_active
@@ -108,6 +109,15 @@ class Side:
         """What each concept writes, [columns, dimensions] of length 1; None if that is not at hand."""
         found = decoder_of(self.m) if self.m is not None else None
         return None if found is None else found[self.columns]
+
+    @cached_property
+    def meanings(self) -> np.ndarray | None:
+        """What each concept is about, [columns, dimensions] of length 1; None if that is not at hand."""
+        found = meanings(self.m.source) if self.m is not None else None
+        latents = None if self.m is None else self.m.concepts["latent"].to_numpy()
+        if found is None or latents is None or latents.max(initial=0) >= len(found):
+            return None
+        return found[latents[self.columns]]
 
     @cached_property
     def units(self) -> csr_array | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import bdtr, bdtrc, gammaln
 
-from saelens_data.stats.intervals import wilson
+from saelens_data.stats.intervals import LEVEL, wilson
 
 #: A term of a tail below this share of the sum so far ends it.
 _NEGLIGIBLE = 1e-12
@@ -88,10 +88,10 @@ def log_bound_p(both: np.ndarray, a: np.ndarray, b: np.ndarray, sizes: np.ndarra
         (np.minimum(without_a, b), -1, total_b),
         (np.minimum(without_a, without_b), 1, total - total_a - total_b),
     )
-    m, mu, x = np.ones(len(both)), np.zeros(len(both)), np.zeros(len(both))
+    m, mu, x = np.ones(len(both), np.int64), np.zeros(len(both)), np.zeros(len(both))
     least = np.full(len(both), np.inf)
     for reach, sign, offset in cells:
-        most = reach.sum(axis=0)
+        most = reach.sum(axis=0, dtype=np.int64)
         here = sign * mean + offset
         spread = here * (1 - here / np.maximum(most, 1))
         better = spread < least
@@ -115,7 +115,7 @@ def npmi(both: np.ndarray, expected: np.ndarray, n: int) -> np.ndarray:
 
 
 def discount(both: np.ndarray, a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """What few documents take from an NPMI, a factor below 1: m / (m + 1) for the meetings, and for the rarer of the two.
+    """What few documents take from an NPMI, a factor below 1: m / (m + 1) for meetings, and for the rarer of the two.
 
     Pantel & Lin (2002), Proc. KDD 613-619. Of pairs that meet less than expected, m are the expected meetings.
     """
@@ -123,13 +123,15 @@ def discount(both: np.ndarray, a: np.ndarray, b: np.ndarray, expected: np.ndarra
     return np.asarray(meetings / (meetings + 1) * rarer / (rarer + 1))
 
 
-def nearest_to_chance(both: np.ndarray, a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def nearest_to_chance(
+    both: np.ndarray, a: np.ndarray, b: np.ndarray, expected: np.ndarray, level: float = LEVEL
+) -> np.ndarray:
     """The end nearest to `expected` of the interval of `both`, from that of the share of the rarer that has the other.
 
-    Wilson (1927), 95%; `expected` where the interval holds it.
+    Wilson (1927); `expected` where the interval holds it.
     """
     rarer = np.maximum(np.minimum(a, b), 1)
-    low, high = wilson(both, rarer)
+    low, high = wilson(both, rarer, level)
     more, fewer = np.maximum(low * rarer, expected), np.minimum(high * rarer, expected)
     return np.asarray(np.where(both > expected, more, fewer))
 
@@ -148,7 +150,7 @@ class LogHistogram:
         self.counts += np.bincount(self._bins(log_p), minlength=len(self.counts))
 
     def log_q(self, log_p: np.ndarray, n_tests: int) -> np.ndarray:
-        """ln of the adjusted values of these among all that were counted and the rest of `n_tests`, which are larger."""
+        """ln of the adjusted values of these among all that were counted and, of `n_tests`, the rest, all larger."""
         return np.asarray(self._log_q(n_tests)[self._bins(log_p)])
 
     def n_below(self, alpha: float, n_tests: int) -> int:
@@ -172,4 +174,4 @@ class LogHistogram:
         rank = np.cumsum(self.counts[::-1])[::-1]  # p up to the upper edge of each bin
         edge = -np.arange(len(self.counts)) / _FINE
         scaled = edge + np.log(max(n_tests, 1)) - np.log(np.maximum(rank, 1))
-        return np.asarray(np.minimum(np.minimum.accumulate(scaled), 0.0))
+        return np.where(rank > 0, np.minimum(np.minimum.accumulate(scaled), 0.0), 0.0)
