@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from saelens_data.cluster.coordinates import FOR_EACH, unit
-from saelens_data.cluster.methods import nearest
+from saelens_data.cluster.methods import lloyd, nearest
 from saelens_data.errors import InputError
 
 #: Numbers of clusters that are tried, if there are this many documents for each.
@@ -64,14 +64,10 @@ def choose_k(P: np.ndarray, *, tried: Sequence[int] = TRIED, seed: int = 0) -> A
 
 def agree(Z: np.ndarray, order: np.ndarray, k: int, seed: int) -> float:
     """ARI between two groupings of all rows: by centres from the first half of `order`, and from the second."""
-    from sklearn.cluster import KMeans  # noqa: PLC0415
     from sklearn.metrics import adjusted_rand_score  # noqa: PLC0415
 
     halves = np.array_split(order, 2)
-    one, other = (
-        nearest(Z, KMeans(k, n_init=_STARTS, random_state=seed).fit(Z[np.sort(half)]).cluster_centers_)
-        for half in halves
-    )
+    one, other = (nearest(Z, lloyd(Z[np.sort(half)], k, seed=seed, starts=_STARTS)[1]) for half in halves)
     return float(adjusted_rand_score(one, other))
 
 

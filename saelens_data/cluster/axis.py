@@ -24,7 +24,8 @@ class Axis:
 
     `columns` [n] int64, their positions in the matrix' concepts, ascending; `weights` [n] float32 > 0, how much each
     counts beside what its variance says. `table` has a row for each: latent, label, weight, density, why.
-    `unwanted`: what is taken out; `space`: where these concepts are best looked at, None for no opinion.
+    `unwanted`: what is taken out; `space`: where these concepts are best looked at, None for no opinion. `within` [r,
+    dim] float32: orthonormal directions, along which alone a reconstruction looks; None for all.
     `notes`: how the choice came about, in sentences.
     """
 
@@ -33,6 +34,7 @@ class Axis:
     table: pl.DataFrame
     unwanted: tuple[Unwanted, ...] = ()
     space: Space | None = None
+    within: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -46,6 +46,8 @@ class Contrast:
     effects: np.ndarray
     right: int
     n: int
+    _mean: np.ndarray
+    _spread: np.ndarray
 
     @property
     def chance(self) -> float:
@@ -57,11 +59,15 @@ class Contrast:
         """Whether the encoder tells the values apart beyond chance, at 1 in 100 (exact binomial test)."""
         return bool(binomtest(self.right, self.n, self.chance, alternative="greater").pvalue < 0.01)
 
-    def strongest(self, allowed: np.ndarray, most: int = MOST) -> np.ndarray:
-        """The latents that vary most along the axis among `allowed` [d_sae] bool, at most `most`, ascending."""
-        f = np.where(allowed, self.F, 0.0)
-        first = np.argsort(-f, kind="stable")[:most]
-        return np.sort(first[f[first] >= LEAST_F])
+    def nearest(self, X: csr_array, latents: np.ndarray) -> np.ndarray:
+        """The value each document is nearest to, [documents] codes, by X [documents, latents], mean activations."""
+        kept = _strongest(self.F[latents])
+        part = csr_array(X[:, kept])
+        own = latents[kept]
+        centres = _unit(self.effects[:, own] / self._spread[own])
+        # Linear in the activations: what the mean text scores is taken off.
+        scored = part @ (centres / self._spread[own]).T - (self._mean[own] / self._spread[own]) @ centres.T
+        return np.asarray(scored.argmax(axis=1))
 
 
 def axis_names() -> tuple[str, ...]:
@@ -74,29 +80,29 @@ def values_of(name: str) -> tuple[str, ...]:
     return tuple(_texts().filter(pl.col("axis") == name)["value"].unique(maintain_order=True))
 
 
-def contrast(source: Source, name: str) -> Contrast:
-    """What the encoder of `source` sees of the axis `name`. The texts are encoded once, into the cache.
+def contrast(source: Source, name: str, values: tuple[str, ...] = ()) -> Contrast:
+    """What the encoder of `source` sees of the axis `name`, or of some of its values, two or more.
 
-    Raises InputError if the encoder has changed since, EncoderError if it cannot be found.
+    The texts are encoded once, into the cache. Raises InputError if the encoder has changed since, EncoderError if it
+    cannot be found.
     """
-    return _contrast(source.encoder, source.sae_sha256, source.reader_sha256, name)
+    return _contrast(source.encoder, source.sae_sha256, source.reader_sha256, name, values or values_of(name))
 
 
 @lru_cache(maxsize=64)
-def _contrast(encoder: str, sae_sha256: str, reader_sha256: str, name: str) -> Contrast:
+def _contrast(encoder: str, sae_sha256: str, reader_sha256: str, name: str, values: tuple[str, ...]) -> Contrast:
     m = _encoded(encoder)
     if (m.source.sae_sha256, m.source.reader_sha256) != (sae_sha256, reader_sha256):
         raise InputError(
             f"encoder '{encoder}' has changed since these documents were encoded, so its axes are not theirs: encode "
             "them again"
         )
-    part = m.filter_docs(pl.col("axis") == name).pooled("mean")
-    values = values_of(name)
+    part = m.filter_docs((pl.col("axis") == name) & pl.col("value").is_in(values)).pooled("mean")
     value = np.array([values.index(one) for one in part.docs["value"]])
     subject = part.docs["subject"].rank("dense").to_numpy().astype(np.int64) - 1
     F, effects = two_way(part.X, value, subject)
     right = held_out(part.X, value, subject)
-    return Contrast(name, values, F, effects.astype(np.float32), right, part.n_docs)
+    return Contrast(name, values, F, effects.astype(np.float32), right, part.n_docs, *_moments(part.X))
 
 
 def two_way(X: csr_array, value: np.ndarray, subject: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,27 +128,39 @@ def two_way(X: csr_array, value: np.ndarray, subject: np.ndarray) -> tuple[np.nd
 
 
 def held_out(X: csr_array, value: np.ndarray, subject: np.ndarray) -> int:
-    """Texts whose nearest value, by the latents of the axis, is theirs, when all of this is learned without their subject.
+    """Texts whose nearest value, by the latents of the axis, is theirs, all of it learned without their subject.
 
     Nearest by the cosine with the effects of each value, latents scaled to equal variance.
     """
-    V, right = int(value.max()) + 1, 0
+    right = 0
     for one in range(int(subject.max()) + 1):
         train, test = subject != one, np.flatnonzero(subject == one)
         rest = np.unique(subject[train], return_inverse=True)[1]
         seen = csr_array(X[np.flatnonzero(train)].astype(np.float64))
         F, effects = two_way(seen, value[train], rest)
-        kept = np.argsort(-F, kind="stable")[:MOST]
-        kept = kept[F[kept] >= LEAST_F]
-        if not len(kept):
-            continue
-        part, mean = seen[:, kept], np.asarray(seen[:, kept].sum(axis=0)).ravel() / seen.shape[0]
-        spread = np.sqrt(np.maximum(np.asarray(part.power(2).sum(axis=0)).ravel() / seen.shape[0] - mean**2, _TINY))
-        centres = effects[:, kept] / spread
-        centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), _TINY)
+        kept = _strongest(F)
+        mean, spread = (part[kept] for part in _moments(seen))
+        centres = _unit(effects[:, kept] / spread)
         held = (X[test][:, kept].toarray() - mean) / spread  # one subject's texts, a few dozen at most
-        right += int(((held @ centres.T).argmax(axis=1) == value[test]).sum())
+        right += int(((held @ centres.T).argmax(axis=1) == value[test]).sum()) if len(kept) else 0
     return right
+
+
+def _strongest(F: np.ndarray) -> np.ndarray:
+    first = np.argsort(-F, kind="stable")[:MOST]
+    return first[F[first] >= LEAST_F]
+
+
+def _moments(X: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each latent over the texts, the latter never 0."""
+    n = X.shape[0]
+    mean = np.asarray(X.sum(axis=0)).ravel() / n
+    squares = np.asarray(X.astype(np.float64).power(2).sum(axis=0)).ravel() / n
+    return mean, np.sqrt(np.maximum(squares - mean**2, _TINY))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY))
 
 
 def _means(X: csr_array, code: np.ndarray, n: int) -> np.ndarray:

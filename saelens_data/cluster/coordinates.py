@@ -20,22 +20,23 @@ from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse import csr_array
 
-from saelens_data.cluster.axis import Axis
+from saelens_data.cluster import spaces
+from saelens_data.cluster.axis import Axis, Space
+from saelens_data.cluster.subtract import Scores, scores
 from saelens_data.encoders import decoder_directions
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix, Source, canonical_csr
 
-Space = Literal["reconstruction", "svd", "graph"]
 SPACES: tuple[str, ...] = get_args(Space)
 Pooling = Literal["mean", "max"]
 #: Components kept for each cluster; and where the number of clusters is not known.
 FOR_EACH, DIMENSIONS = 2, 20
 #: How much the reader's other states count in a reconstruction beside its embedding.
 BESIDE = 0.6
-#: Power of its standard deviation that a component is divided by.
+#: Power of its standard deviation that a component is divided by where all concepts count: the largest would decide
+#: alone. None where concepts were chosen, or something taken out: there the largest are what is asked for.
 _EVEN = 0.5
 #: Documents whose reconstructions are held at a time.
 _BLOCK = 16_384
@@ -45,24 +46,29 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """How documents are placed: a row of `basis` [n, r] float32 for each of `latents` [n] int32; `offset` [r] float32."""
+    """How documents are placed: a row of `basis` [n, r] float32 for each of `latents` [n] int32; `offset` [r] float32.
+
+    `chosen` [n] bool: which latents are of the axis. The others say what is taken out, and place no document alone.
+    """
 
     latents: np.ndarray
     basis: np.ndarray
     offset: np.ndarray
     pooling: Pooling
+    chosen: np.ndarray
 
     def place(self, m: ConceptMatrix) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates [assigned, r] float32 of length 1 and the rows they belong to, [assigned] int64 ascending.
 
-        A document in which none of the latents is active has no row. Raises InputError where the matrix lacks latents.
+        A document in which none of the chosen latents is active has no row. Raises InputError for a matrix that lacks
+        latents.
         """
         P, rows = self.raw(chosen(m, self._columns(m), self.pooling))
         return unit(P), rows
 
     def raw(self, X: csr_array) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates before they are brought to length 1, and their rows, of activations [documents, n]."""
-        rows = np.flatnonzero(np.diff(X.indptr))
+        rows = with_any(X, self.chosen)
         P = np.asarray(X[rows] @ self.basis - self.offset, dtype=np.float32)
         has = np.linalg.norm(P, axis=1) > _TINY
         return P[has], rows[has]
@@ -128,10 +134,10 @@ def coordinates(
 ) -> Coordinates:
     """Place the documents of a matrix by the concepts of `axis`.
 
-    `space` None takes the reconstruction where the encoder is at hand, and else the svd. What `axis.removed` spans is
-    taken out: in the reconstruction as directions, in the svd and graph by least squares on the documents' values along
-    them. Raises InputError for an unknown space, for documents none of which has a chosen concept, and for a
-    reconstruction or a removal without the encoder.
+    `space` None takes the axis' own, else the reconstruction where the encoder is at hand, and else the svd. What is
+    unwanted is taken out as `subtract` says: its directions out of the reconstruction, and in each space what the
+    documents' scores along it explain by least squares. Raises InputError for an unknown space, for documents none of
+    which has a chosen concept, and for a reconstruction or a removal without the encoder.
     """
     if space is not None and space not in SPACES:
         raise InputError(f"no coordinates '{space}'; {choices(space, SPACES)}")
@@ -146,21 +152,52 @@ def coordinates(
         raise InputError(
             f"{what} needs the decoder of encoder '{m.source.encoder}', which is not at hand or has changed"
         )
-    space = space or ("svd" if W is None else "reconstruction")
-    used = X[np.flatnonzero(np.diff(X.indptr))]
+    space = space or axis.space or "reconstruction"
+    space = "svd" if W is None and space == "reconstruction" else space
+    rows = with_any(X)
+    used, everything = X[rows], pooled(m, pooling).X
+    taken = scores(everything[rows], axis.unwanted) if axis.unwanted else None
     if space == "reconstruction":
         assert W is not None
-        basis, offset = _reconstruction(used, _counted(m, axis, W), dimensions)
+        basis, offset, slopes = spaces.reconstruction(used, _counted(m, axis, W), taken, dimensions)
     else:
-        make = _svd if space == "svd" else _graph
-        basis, offset = make(used, axis.weights.astype(np.float64), dimensions, seed)
-        if axis.removed is not None:
-            assert W is not None
-            basis, offset = _residual(used, basis, offset, W @ axis.removed.T)
-    latents = m.concepts["latent"].to_numpy()[axis.columns].astype(np.int32)
-    even = 1.0 if space == "graph" else _deviation(used, basis, offset) ** -_EVEN
-    transform = Transform(latents, (basis * even).astype(np.float32), (offset * even).astype(np.float32), pooling)
-    return Coordinates(*transform.raw(X), transform, space)
+        make = spaces.svd if space == "svd" else spaces.graph
+        basis, offset, slopes = make(used, axis.weights.astype(np.float64), taken, dimensions, seed)
+    found = _transform(m, axis, basis, offset, (taken, slopes), pooling)
+    if space != "graph" and axis.space is None and taken is None:
+        even = _deviation(used, found.basis, found.offset) ** -_EVEN
+        basis, offset = found.basis * even, found.offset * even
+        found = replace(found, basis=basis.astype(np.float32), offset=offset.astype(np.float32))
+    return Coordinates(*found.raw(X if taken is None else everything), found, space)
+
+
+def _transform(
+    m: ConceptMatrix,
+    axis: Axis,
+    basis: np.ndarray,
+    offset: np.ndarray,
+    less: tuple[Scores | None, np.ndarray | None],
+    pooling: Pooling,
+) -> Transform:
+    """The map of the chosen concepts, less slopes times the scores of what is unwanted, which all concepts make up."""
+    latents = m.concepts["latent"].to_numpy().astype(np.int32)
+    taken, slopes = less
+    if taken is None or slopes is None:
+        own = np.ones(axis.n, dtype=bool)
+        return Transform(latents[axis.columns], basis.astype(np.float32), offset.astype(np.float32), pooling, own)
+    whole = -(taken.along @ slopes)
+    whole[axis.columns] += basis
+    own = np.zeros(m.n_concepts, dtype=bool)
+    own[axis.columns] = True
+    return Transform(latents, whole.astype(np.float32), (offset - taken.mean @ slopes).astype(np.float32), pooling, own)
+
+
+def with_any(X: csr_array, among: np.ndarray | None = None) -> np.ndarray:
+    """Rows of X [documents, n] with an activation of any column, or of any of those in `among` [n] bool; ascending."""
+    if among is None or among.all():
+        return np.flatnonzero(np.diff(X.indptr))
+    count = np.concatenate([[0], np.cumsum(among[X.indices], dtype=np.int64)])[X.indptr]
+    return np.flatnonzero(np.diff(count))
 
 
 def unit(P: np.ndarray) -> np.ndarray:
@@ -168,9 +205,14 @@ def unit(P: np.ndarray) -> np.ndarray:
     return np.asarray(P / np.maximum(np.linalg.norm(P, axis=1, keepdims=True), 1e-12))
 
 
+def pooled(m: ConceptMatrix, pooling: Pooling) -> ConceptMatrix:
+    """The matrix with these values."""
+    return m if pooling == m.source.pooling else m.pooled(pooling)
+
+
 def chosen(m: ConceptMatrix, columns: np.ndarray, pooling: Pooling) -> csr_array:
     """Activations of the concepts at `columns`, in that order, [documents, columns]; one pass over the non-zeros."""
-    source = m if pooling == m.source.pooling else m.pooled(pooling)
+    source = pooled(m, pooling)
     position = np.full(m.n_concepts, -1, dtype=np.int32)
     position[columns] = np.arange(len(columns), dtype=np.int32)
     place = position[source.X.indices]
@@ -196,6 +238,8 @@ def _counted(m: ConceptMatrix, axis: Axis, W: np.ndarray) -> np.ndarray:
     """Directions [chosen, dim] without what is removed, each times its weight, and the reader's parts by theirs."""
     if axis.removed is not None:
         W = W - (W @ axis.removed.T) @ axis.removed
+    if axis.within is not None:
+        return np.asarray(W @ axis.within.T * axis.weights[:, None], dtype=np.float32)
     scale = _parts(m.source)[: W.shape[1]]
     return np.asarray(W * scale * axis.weights[:, None], dtype=np.float32)
 
@@ -217,81 +261,3 @@ def _deviation(X: csr_array, basis: np.ndarray, offset: np.ndarray) -> np.ndarra
         total, squares = total + part.sum(axis=0), squares + (part**2).sum(axis=0)
     found = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0))
     return np.asarray(np.where(found > 0, found, 1.0))
-
-
-def _reconstruction(X: csr_array, W: np.ndarray, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Basis and offset: the documents' sums of `W`, centred, along their first principal components."""
-    n, dim = X.shape[0], W.shape[1]
-    mean = np.asarray(X.sum(axis=0)).ravel() / n @ W
-    spread = np.zeros((dim, dim))
-    for at in range(0, n, _BLOCK):
-        part = X[at : at + _BLOCK] @ W - mean
-        spread += part.T @ part
-    values, vectors = np.linalg.eigh(spread)
-    kept = np.flatnonzero(values > values[-1] * 1e-9)[::-1][:dimensions]
-    turn = _signed(vectors[:, kept])
-    return W @ turn, mean @ turn
-
-
-def _svd(X: csr_array, weights: np.ndarray, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    n = X.shape[0]
-    X = X.astype(np.float64)
-    mean = np.asarray(X.sum(axis=0)).ravel() / n
-    variance = np.asarray(X.power(2).sum(axis=0)).ravel() / n - mean**2
-    scale = np.where(variance > 1e-12 * np.maximum(mean**2, 1e-30), weights / np.sqrt(np.maximum(variance, 1e-30)), 0.0)
-    scaled = csr_array(X @ diags_array(scale))
-    V = _components(scaled, mean * scale, dimensions, seed)
-    basis = scale[:, None] * V
-    return basis, mean @ basis
-
-
-def _graph(X: csr_array, weights: np.ndarray, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of A = D1^-1/2 X D2^-1/2 the vectors after the first; documents are D1^-1/2 U = D1^-1 X D2^-1/2 V S^-1.
-
-    The division by a document's degree changes its length alone, which `place` sets to 1; so the map stays affine.
-    """
-    X = csr_array(X.astype(np.float64) @ diags_array(weights))
-    by_doc, by_concept = (np.asarray(X.sum(axis=axis)).ravel() for axis in (1, 0))
-    across = np.where(by_concept > 0, 1 / np.sqrt(np.maximum(by_concept, 1e-30)), 0.0)
-    A = csr_array(diags_array(1 / np.sqrt(by_doc)) @ X @ diags_array(across))
-    V, S = _singular(A, np.zeros(X.shape[1]), dimensions + 1, seed)
-    V, S = V[:, 1:], S[1:]
-    return weights[:, None] * across[:, None] * V / np.maximum(S, 1e-12), np.zeros(V.shape[1])
-
-
-def _components(X: csr_array, mean: np.ndarray, dimensions: int, seed: int) -> np.ndarray:
-    return _singular(X, mean, dimensions, seed)[0]
-
-
-def _singular(X: csr_array, mean: np.ndarray, dimensions: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Right singular vectors [columns, r] and values of X - mean, largest first, without making it dense."""
-    r = min(dimensions, min(X.shape) - 1)
-    if r < 1:  # one document or one concept
-        dense = X.toarray() - mean
-        return np.ones((X.shape[1], 1)) / np.sqrt(X.shape[1]), np.array([float(np.linalg.norm(dense))])
-    centred = LinearOperator(
-        X.shape,
-        matvec=lambda v: X @ v - mean @ v,
-        rmatvec=lambda u: X.T @ u - mean * u.sum(),
-        matmat=lambda V: X @ V - mean @ V,
-        rmatmat=lambda U: X.T @ U - np.outer(mean, U.sum(axis=0)),
-        dtype=np.float64,
-    )
-    start = np.random.default_rng(seed).normal(size=min(X.shape))
-    _, S, Vt = svds(centred, k=r, v0=start)
-    order = np.argsort(-S, kind="stable")
-    return _signed(Vt[order].T), S[order]
-
-
-def _signed(vectors: np.ndarray) -> np.ndarray:
-    """Each column with its largest number positive, so that a solver's choice of sign is not seen."""
-    largest = np.argmax(np.abs(vectors), axis=0)
-    return np.asarray(vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])]))
-
-
-def _residual(X: csr_array, basis: np.ndarray, offset: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The map less what a document's values along the removed directions, `along` [chosen, r], say of it linearly."""
-    scores, placed = X @ along, X @ basis - offset
-    mean = scores.mean(axis=0)
-    slope = np.linalg.lstsq(scores - mean, placed - placed.mean(axis=0), rcond=None)[0]
-    return basis - along @ slope, offset - mean @ slope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -48,16 +49,31 @@ class Clusters:
 
 def kmeans(Z: np.ndarray, k: int, *, seed: int = 0, starts: int = STARTS) -> Clusters:
     """K-means (Lloyd 1982, k-means++ starts) on coordinates [documents, r]; the best of `starts` starts."""
-    from sklearn.cluster import KMeans  # noqa: PLC0415
-
     _check_k(k, len(Z))
     if len(Z) > _START_ON:
         part = np.sort(np.random.default_rng(seed).choice(len(Z), _START_ON, replace=False))
-        first = KMeans(k, n_init=starts, random_state=seed).fit(Z[part])
-        found = KMeans(k, init=first.cluster_centers_, n_init=1).fit(Z)
+        _, first = lloyd(Z[part], k, seed=seed, starts=starts)
+        labels, _ = lloyd(Z, len(first), start=first)
     else:
-        found = KMeans(k, n_init=starts, random_state=seed).fit(Z)
-    return by_size(Z, found.labels_.astype(np.int64))
+        labels, _ = lloyd(Z, k, seed=seed, starts=starts)
+    return by_size(Z, labels)
+
+
+def lloyd(
+    Z: np.ndarray, k: int, *, seed: int = 0, starts: int = 1, start: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [documents] int64 and centres [k, r] of scikit-learn's k-means, from `start` or the best of `starts`.
+
+    Where fewer than k documents differ, fewer clusters have documents.
+    """
+    from sklearn.cluster import KMeans  # noqa: PLC0415
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
+
+    begin = {"init": start, "n_init": 1} if start is not None else {"n_init": starts, "random_state": seed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it warns of equal documents, of which a note tells
+        found = KMeans(k, **begin).fit(Z)
+    return found.labels_.astype(np.int64), found.cluster_centers_
 
 
 def hdbscan(Z: np.ndarray, *, least: int) -> Clusters:

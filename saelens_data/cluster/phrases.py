@@ -31,13 +31,14 @@ _WORDS = {
     "layout": "layout structure formatting format markdown",
 }
 #: Words beside those that change nothing; they name no axis alone.
-_PLAIN = frozenset("a an the of in by its it is are what how which they text texts document documents writing written "
-                   "write used use spoken main general overall writer author's writer's answers answer responses".split())
-#: Axes by the word that names them best; a word of two axes alone means the first that has it here.
+_PLAIN = frozenset(
+    "a an and or the of in by its it is are what how which they text texts document documents writing written write "
+    "used use spoken main general overall writer author's writer's answers answer response responses".split()
+)
 _OWN = {name: frozenset(words.split()) for name, words in _WORDS.items()}
 #: How near a phrase must be to the name of a value to stand for it (cosine of the reader's embeddings).
 _NEAR = 0.55
-_SEPARATORS = re.compile(r"\s*(?:,|;|/|\bversus\b|\bvs\.?(?=\s)|\bor\b|\band\b)\s*", re.IGNORECASE)
+_SEPARATORS = re.compile(r"\s*(?:,|;|/|\bversus\b|\bvs\.?(?=\s))\s*", re.IGNORECASE)
 #: Words that one value of a list may have.
 _VALUE_WORDS = 6
 
@@ -59,7 +60,8 @@ def understand(phrase: str, space: Space | None) -> Asked:
     head, colon, rest = line.partition(":")
     values = listed(rest if colon else line)
     if colon and values and (found := named(head)):
-        return Asked(line, found, matched(values, found, space) or ())
+        own = matched(values, found, space)
+        return Asked(line, found, own) if own else Asked(line, None, values)
     if not values:
         return Asked(line, None)
     for name in axis_names():
@@ -67,13 +69,8 @@ def understand(phrase: str, space: Space | None) -> Asked:
         if known:
             return Asked(line, name, known)
     if space is not None and (best := _nearest_axis(values, space)):
-        return best_asked(line, best)
+        return Asked(line, *best)
     return Asked(line, None, values)
-
-
-def best_asked(line: str, best: tuple[str, tuple[str, ...]]) -> Asked:
-    """A phrase whose values lie near to those of an axis."""
-    return Asked(line, best[0], best[1])
 
 
 def named(phrase: str) -> str | None:
@@ -90,12 +87,13 @@ def named(phrase: str) -> str | None:
 
 def listed(phrase: str) -> tuple[str, ...]:
     """The values that a phrase lists, such as "poem, rap, screenplay"; none if it is no list of short items."""
-    items = [item for item in _SEPARATORS.split(phrase) if item]
-    # "And" alone makes no list: "science and technology" is one thing.
-    marks = re.search(r",|;|/|\bversus\b|\bvs\b", phrase, re.IGNORECASE)
-    short = all(len(item.split()) <= _VALUE_WORDS for item in items)
-    if not marks or len(items) < 2 or not short:
+    items = [re.sub(r"^(?:and|or)\s+", "", item, flags=re.IGNORECASE) for item in _SEPARATORS.split(phrase) if item]
+    if len(items) < 2 or any(len(item.split()) > _VALUE_WORDS for item in items):
         return ()
+    # "A, b and c" has three items, "world news, sports, science and technology" has three, too.
+    last = re.split(r"\s+(?:and|or)\s+", items[-1], flags=re.IGNORECASE)
+    if len(last) == 2 and all(len(item.split()) == 1 for item in (*items[:-1], *last)):
+        items[-1:] = last
     return tuple(dict.fromkeys(items))
 
 

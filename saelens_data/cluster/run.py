@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from saelens_data.cluster.hierarchy import merge_tree
 from saelens_data.cluster.leakage import left_out
 from saelens_data.cluster.methods import METHODS, Clusters, Method, hdbscan, kmeans, spectral
 from saelens_data.cluster.naming import Naming, Regroup, name_clusters
-from saelens_data.cluster.quality import MOST, SHARE, Grouping, agreement, silhouette, stability
+from saelens_data.cluster.quality import MOST, SHARE, Agreement, Grouping, agreement, silhouette, stability
 from saelens_data.cluster.result import ClusterResult
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
@@ -262,11 +262,12 @@ def _told(
         "seed": options.seed,
         "drawn": SHARE,
         "tests": naming.n_tests,
+        "quality": {key: asdict(value) if isinstance(value, Agreement) else value for key, value in quality.items()},
     }
     return ClusterResult(
         frame=_frame(found, naming, quality, examples),
         parameters=parameters,
-        notes=(*notes, *axis.notes, *_notes(m, placed, found, naming, quality)),
+        notes=(*notes, *axis.notes, *_notes(m, placed, found, naming, quality, options.k)),
         m=m,
         axis=axis,
         coordinates=placed,
@@ -316,7 +317,12 @@ def _frame(found: Clusters, naming: Naming, quality: dict[str, Any], examples: p
 
 
 def _notes(
-    m: ConceptMatrix, placed: Coordinates, found: Clusters, naming: Naming, quality: dict[str, Any]
+    m: ConceptMatrix,
+    placed: Coordinates,
+    found: Clusters,
+    naming: Naming,
+    quality: dict[str, Any],
+    asked: int | str | None,
 ) -> list[str]:
     notes = []
     if (at := quality.get("halves")) and not at["beyond"]:
@@ -324,6 +330,8 @@ def _notes(
             f"Doubtful: {found.k} clusters made of two halves of the documents agree hardly better than in data "
             f"without clusters ({at['stability']:.2f} and {at['null']:.2f}), so that they may be arbitrary cuts."
         )
+    if isinstance(asked, int) and asked > found.k:
+        notes.append(f"{asked} clusters were asked for, and there are {found.k}: the documents do not differ enough.")
     if none := m.n_docs - placed.n:
         notes.append(f"Unassigned: {count(none, 'document')} in which none of the chosen concepts is active.")
     if noise := int((found.labels < 0).sum()):

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 _FORMAT = 1
-_TENSORS = {"latents": np.int32, "basis": np.float32, "offset": np.float32, "centres": np.float32, "radius": np.float32}
+_TENSORS = {
+    "latents": np.int32,
+    "basis": np.float32,
+    "offset": np.float32,
+    "chosen": np.bool_,
+    "centres": np.float32,
+    "radius": np.float32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +70,8 @@ class SavedClusters:
         if path.suffix != SUFFIX:
             raise InputError(f"cannot keep clusters as '{path.name}': its name must end in {SUFFIX}")
         t = self.transform
-        values = (t.latents, t.basis, t.offset, self.centres, self.radius)
-        arrays = {
+        values = (t.latents, t.basis, t.offset, t.chosen, self.centres, self.radius)
+        arrays: dict[str, np.ndarray] = {
             name: np.ascontiguousarray(value, dtype=dtype)
             for (name, dtype), value in zip(_TENSORS.items(), values, strict=True)
         }
@@ -97,11 +104,16 @@ def _checked(path: Path, about: dict[str, Any], arrays: dict[str, np.ndarray]) -
         raise InputError(f"{wrong}: it was written by a newer version; upgrade saelens_data")
     n, r = arrays["basis"].shape if arrays["basis"].ndim == 2 else (-1, -1)
     k = len(arrays["radius"])
-    if arrays["latents"].shape != (n,) or arrays["offset"].shape != (r,) or arrays["centres"].shape != (k, r):
+    if (
+        arrays["latents"].shape != (n,)
+        or arrays["chosen"].shape != (n,)
+        or arrays["offset"].shape != (r,)
+        or arrays["centres"].shape != (k, r)
+    ):
         raise InputError(f"{wrong}: its tables do not fit each other; write it again")
     try:
         source = Source(**about["source"])
-        transform = Transform(arrays["latents"], arrays["basis"], arrays["offset"], about["pooling"])
+        transform = Transform(arrays["latents"], arrays["basis"], arrays["offset"], about["pooling"], arrays["chosen"])
         names = about["about"]["names"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{wrong}: {error} is missing or unknown; write it again") from error

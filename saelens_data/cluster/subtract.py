@@ -35,7 +35,7 @@ class Unwanted:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Decorrelated scores of documents along what is unwanted: S = X along - mean, [documents, q], S'S = documents I."""
+    """Decorrelated scores of n documents along what is unwanted: S = X along - mean, [n, q], with S'S = n I."""
 
     S: np.ndarray
     along: np.ndarray
