@@ -57,6 +57,7 @@ def test_files_hold_the_same_clusters(store, tmp_path):
     counts = table["cluster"].value_counts().sort("cluster")["count"].to_list()
     assert [row["size"] for row in result["rows"]] == counts
     assert result["parameters"]["method"] == "kmeans"
+    assert result["parameters"]["quality"]["stability"] > 0.9
 
     again = run("assign", kept, store, "-f", "csv")
     assert again.exit_code == 0

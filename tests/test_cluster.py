@@ -98,6 +98,16 @@ def test_documents_without_a_chosen_concept_stay_unassigned(m):
     assert find_axis(m).n == m.n_concepts
 
 
+def test_fewer_clusters_than_were_asked_for_are_counted(m):
+    equal = replace(m.filter_concepts(pl.col("latent") < 2), evidence=None)
+    X = equal.X.copy()
+    X.data[:] = 1
+    result = sd.cluster(replace(equal, X=X), k=5, pooling="max")
+    kinds = len(np.unique(X.toarray()[np.diff(X.indptr) > 0], axis=0))
+    assert 2 <= result.k <= kinds < 5
+    assert f"5 clusters were asked for, and there are {result.k}: the documents do not differ enough." in result.notes
+
+
 def test_documents_that_failed_are_left_out_and_counted(m):
     failed = replace(m, docs=m.docs.with_columns(error=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("odd"))))
     result = sd.cluster(failed, k=4)
