@@ -150,12 +150,12 @@ class Server:
             "prose": {"content": "I am not sure that I understand what you would like me to do here."},
             "refusal": {"content": None, "refusal": "I cannot help with that."},
             "filter": {"content": ""},
-            "missing texts": {"content": json.dumps({"answers": json.loads(text).get("answers", [])[1:]})},
         }
+        if fault == "missing texts":
+            said[fault] = {"content": json.dumps({"answers": json.loads(text).get("answers", [])[1:]})}
         message: dict[str, Any] = {"role": "assistant", "content": text, **said.get(fault or "", {})}
         finish = {"truncated json": "length", "filter": "content_filter"}.get(fault or "", "stop")
-        if fault == "slow":
-            time.sleep(0.02)
+        time.sleep({"slow": 0.02, "hang": 0.6}.get(fault or "", 0.0))
         read = sum(tokens(m["content"]) + 4 for m in body["messages"]) + tokens(
             json.dumps(body.get("response_format", ""))
         )

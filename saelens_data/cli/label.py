@@ -52,6 +52,7 @@ _WHOM = stack(
         "--price", nargs=2, metavar="IN OUT", help="US dollars per million tokens, if the table does not know."
     ),
     click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True),
+    click.option("--thinking", type=click.IntRange(min=0), default=0, show_default=True, help="Tokens to think for."),
 )
 _LIMITS = stack(
     click.option("--dry-run", is_flag=True, help="Show calls, tokens, cost and time, and send nothing."),
@@ -98,6 +99,10 @@ _HOW = stack(
 )
 
 
+#: Options that say nothing without a model.
+_OF_A_MODEL = ("base_url", "max_cost", "max_calls", "max_tokens")
+
+
 @click.command("label")
 @click.argument("store")
 @_WHICH
@@ -140,8 +145,8 @@ def label_command(
     settings = _settings(options)
     if sum((for_ is not None, latents is not None, query is not None, all_)) != 1:
         raise InputError("which latents? give one of --for FILE, --latents LIST, --query QUERY and --all")
-    if dry_run and not options["model"]:
-        raise InputError("--dry-run shows what asking a model costs: name it with --model")
+    if not options["model"] and (given := [n for n in _OF_A_MODEL if options[n] is not None] + ["dry_run"] * dry_run):
+        raise InputError(f"--{given[0].replace('_', '-')} is for asking a model: name it with --model")
     reading = {name: options.pop(name) for name in ("text", "limit", "encoder", "dtype")}
     (m,) = open_or_encode(store, id=options.pop("id_"), **reading)
     wanted = _wanted(m, for_, latents, query)
@@ -203,6 +208,7 @@ def _settings(options: dict[str, Any]) -> LabelSettings:
         concurrency=options.pop("concurrency"),
         timeout=options.pop("timeout"),
         temperature=options.pop("temperature"),
+        thinking=options.pop("thinking"),
         price=options.pop("price"),
         journal=options.pop("journal"),
     )

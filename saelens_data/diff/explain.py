@@ -104,7 +104,7 @@ def explain(
         job = call_key(about)[:32]
         earlier = journal.spent(job)
         budget = Budget(limits, endpoint.price, earlier)
-        asker = Asker(endpoint.client, budget, journal, job, settings.patience, seed)
+        asker = Asker(endpoint.client, budget, journal, job, settings.patience, seed, settings.thinking)
         rows, notes = _asked(result, shown, held, asker, seed)
         spent = budget.spent - earlier
     cost = budget.cost(spent)

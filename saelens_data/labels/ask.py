@@ -63,6 +63,8 @@ class Asker:
     job: str
     patience: Patience = field(default_factory=Patience)
     seed: int = 0
+    #: Tokens that a model may think for, beyond those of its answer.
+    thinking: int = 0
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ class Asker:
         why = "no answer"
         for attempt, said in enumerate(asked(messages, self.patience.attempts)):
             try:
-                answer = self._answer(Question(said, name, schema, most_written), attempt)
+                answer = self._answer(Question(said, name, schema, most_written + self.thinking), attempt)
             except CallError as error:
                 return Reply(missing=f"the call failed: {error}")
             if answer.refusal or answer.finish == "content_filter":
@@ -96,7 +98,7 @@ class Asker:
             if found is not None and good(found):
                 return Reply(found)
             value = found or value
-            why = "empty" if not (answer.text or "").strip() else "unreadable"
+            why = _unread(answer)
         return Reply(value) if value is not None else Reply(missing=why)
 
     def _answer(self, question: Question, attempt: int) -> Answer:
@@ -167,6 +169,13 @@ class Asker:
             raise InputError(
                 f"the endpoint fails again and again ({error}): what was answered is kept; run this again later"
             ) from error
+
+
+def _unread(answer: Answer) -> str:
+    """Why an answer is of no use."""
+    if answer.finish == "length":
+        return "cut off at its limit of tokens (a model that thinks needs --thinking)"
+    return "unreadable" if (answer.text or "").strip() else "empty"
 
 
 def asked(messages: Sequence[Message], attempts: int) -> Iterator[tuple[Message, ...]]:

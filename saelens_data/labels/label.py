@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from saelens_data.labels.budget import PICO, Budget, BudgetSpentError, Limits, S
 from saelens_data.labels.client import Complete
 from saelens_data.labels.journal import call_key
 from saelens_data.labels.plan import CountingAsker, LabelPlan
-from saelens_data.labels.result import LabelResult, frames_of, row_of
+from saelens_data.labels.result import LabelResult, frames_of, row_of, verdict_frame
 from saelens_data.labels.sample import Sample, Sampler
 from saelens_data.labels.score import Embed, Score, embedder_of, embedding_scores
 from saelens_data.labels.settings import Endpoint, LabelSettings
@@ -71,7 +71,7 @@ def label(
         job = job_of(m, chosen, endpoint, settings, seed)
         earlier = journal.spent(job)
         budget = Budget(limits, endpoint.price, earlier)
-        asker = Asker(endpoint.client, budget, journal, job, settings.patience, seed)
+        asker = Asker(endpoint.client, budget, journal, job, settings.patience, seed, settings.thinking)
         done = run.with_model(asker, settings.concurrency)
         return run.result(done, endpoint.model, budget.spent - earlier, budget.cost(budget.spent - earlier))
 
@@ -95,7 +95,7 @@ def plan_labels(
     before = _before(m, chosen)
     endpoint = Endpoint.of(model, complete, base_url, settings)
     with endpoint.journal(settings) as journal:
-        counting = CountingAsker(endpoint.identity, journal)
+        counting = CountingAsker(endpoint.identity, journal, settings.thinking)
         lacking = 0
         for latent in chosen:
             sample = sampler.sample(latent)
@@ -133,9 +133,17 @@ def job_of(m: ConceptMatrix, latents: Sequence[int], endpoint: Endpoint, setting
 def _before(m: ConceptMatrix, latents: Sequence[int]) -> dict[int, str | None]:
     """The label of each latent that a new one must beat: the preferred one that no language model made here."""
     table = m.labels.of_latents(latents)
-    theirs = table.rows.filter(~pl.col("origin").str.starts_with(_OWN))
-    shown = dict(theirs.select("latent", "label").unique("latent", keep="first", maintain_order=True).iter_rows())
+    theirs = replace(table, rows=table.rows.filter(~pl.col("origin").str.starts_with(_OWN)))
+    shown = dict(theirs.preferred().select("latent", "label").iter_rows())
     return {latent: shown.get(latent) for latent in latents}
+
+
+@dataclass(eq=False)
+class _Done:
+    """What is kept of latents that are done: rows of the frame, and their verdicts as tables."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    verdicts: list[pl.DataFrame] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -150,15 +158,15 @@ class _Run:
     seed: int
     progress: Progress
 
-    def with_model(self, asker: Asker, concurrency: int) -> list[tuple[Worked, dict[str, Any]]]:
+    def with_model(self, asker: Asker, concurrency: int) -> _Done:
         """Ask for every latent; several at once."""
-        done: list[tuple[Worked, dict[str, Any]]] = []
+        done = _Done()
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="label")
         try:
             for block in self._blocks():
                 futures = {pool.submit(self._work, latent, asker): latent for latent in block}
-                found = dict(self._collected(futures, asker, len(done)))
-                done += self._scored([found[latent] for latent in block])
+                found = dict(self._collected(futures, asker, len(done.rows)))
+                self._keep(done, [found[latent] for latent in block])
         except BaseException:
             asker.gate.stop.set()
             raise
@@ -166,21 +174,20 @@ class _Run:
             pool.shutdown(wait=True, cancel_futures=True)
         return done
 
-    def embedded_only(self) -> list[tuple[Worked, dict[str, Any]]]:
+    def embedded_only(self) -> _Done:
         """The scores that need no language model, of the labels that there are."""
-        done: list[tuple[Worked, dict[str, Any]]] = []
+        done = _Done()
         for block in self._blocks():
             samples = [self.sampler.sample(latent) for latent in block]
             why = [s.lacking or (None if self.before[s.latent] else "it has no label to score") for s in samples]
-            done += self._scored([(Worked(s.latent, why=w), s) for s, w in zip(samples, why, strict=True)])
-            self.progress("scoring", len(done), len(self.latents), "")
+            self._keep(done, [(Worked(s.latent, why=w), s) for s, w in zip(samples, why, strict=True)])
+            self.progress("scoring", len(done.rows), len(self.latents), "")
         return done
 
-    def result(
-        self, done: list[tuple[Worked, dict[str, Any]]], model: str, spent: Spent, cost: int | None
-    ) -> LabelResult:
+    def result(self, done: _Done, model: str, spent: Spent, cost: int | None) -> LabelResult:
         """Everything as one result."""
-        frame, labels, verdicts = frames_of([row for _, row in done], [worked for worked, _ in done], model)
+        frame, labels = frames_of(done.rows, model)
+        verdicts = pl.concat([verdict_frame([]), *done.verdicts])
         source = self.m.source
         sizes = self.sampler.sizes
         return LabelResult(
@@ -224,27 +231,19 @@ class _Run:
             money = "" if cost is None else f"{dollars(cost)}, "
             self.progress("labelling", before + number, len(self.latents), f"{money}{count(spent.calls, 'call')}")
 
-    def _scored(self, found: Sequence[tuple[Worked, Sample]]) -> list[tuple[Worked, dict[str, Any]]]:
-        """Rows of the frame, with the embedding scores of new and old labels."""
+    def _keep(self, done: _Done, found: Sequence[tuple[Worked, Sample]]) -> None:
+        """Add rows of the frame, with the embedding scores of new and old labels, and the verdicts."""
         samples = {sample.latent: sample for _, sample in found}
         asked = [(w.latent, w.label) for w, s in found if w.label and s.held]
         old = [(w.latent, before) for w, s in found if (before := self.before[w.latent]) and s.held]
         scores = self._embedded(asked + old, samples)
         own = dict(zip((latent for latent, _ in asked), scores, strict=False))
         theirs = dict(zip((latent for latent, _ in old), scores[len(asked) :], strict=True))
-        return [
-            (
-                worked,
-                row_of(
-                    worked,
-                    sample,
-                    self.before[worked.latent],
-                    sample.n_active / max(self.m.n_docs, 1),
-                    (own.get(worked.latent), theirs.get(worked.latent)),
-                ),
-            )
-            for worked, sample in found
-        ]
+        for worked, sample in found:
+            before, density = self.before[worked.latent], sample.n_active / max(self.m.n_docs, 1)
+            embedded = own.get(worked.latent), theirs.get(worked.latent)
+            done.rows.append(row_of(worked, sample, before, density, embedded))
+        done.verdicts.append(verdict_frame([worked for worked, _ in found]))
 
     def _embedded(self, labels: list[tuple[int, str]], samples: dict[int, Sample]) -> list[Score]:
         if labels and self.embed is None:

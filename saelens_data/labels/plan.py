@@ -55,8 +55,8 @@ class LabelPlan(Result):
 class CountingAsker:
     """Stands for an asker: answers from the journal, and counts what would be sent."""
 
-    def __init__(self, identity: Mapping[str, Any], journal: Journal) -> None:
-        self._identity, self._journal = identity, journal
+    def __init__(self, identity: Mapping[str, Any], journal: Journal, thinking: int = 0) -> None:
+        self._identity, self._journal, self._thinking = identity, journal, thinking
         self._planned: dict[str, list[tuple[int, int, int, int]]] = {}
         self._answered: dict[str, int] = {}
         self._seen: set[str] = set()
@@ -72,7 +72,7 @@ class CountingAsker:
         """The answer if it is known, else one that stands for it."""
         what = "labels" if shape is naming_shape() else "verdicts"
         for attempt, said in enumerate(asked(messages, ATTEMPTS)):
-            question = Question(said, shape.__name__.lower(), schema_of(shape), most_written)
+            question = Question(said, shape.__name__.lower(), schema_of(shape), most_written + self._thinking)
             key = question_key(self._identity, question, attempt)
             if (answer := self._journal.answer(key)) is None:
                 if key not in self._seen:

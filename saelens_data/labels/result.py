@@ -152,12 +152,16 @@ def _why(worked: Worked, detection: Score, bar: float | None, before: str | None
     return f"no better than {than} ({detection.value:.2f} against {bar:.2f})"
 
 
-def frames_of(rows: Sequence[Mapping[str, Any]], done: Sequence[Worked], model: str) -> tuple[pl.DataFrame, ...]:
-    """The frame, the rows for a table of labels, and the verdicts."""
+def frames_of(rows: Sequence[Mapping[str, Any]], model: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The frame, and the rows for a table of labels."""
     frame = pl.DataFrame(list(rows), schema=_SCHEMA)
     scored = [_table_row(row, model) for row in rows if row["label"] is not None and row["score"] is not None]
-    verdicts = [line for worked in done for line in _verdict_lines(worked)]
-    return frame, pl.DataFrame(scored, schema=_TABLE), pl.DataFrame(verdicts, schema=_VERDICTS)
+    return frame, pl.DataFrame(scored, schema=_TABLE)
+
+
+def verdict_frame(done: Sequence[Worked]) -> pl.DataFrame:
+    """The verdicts, a row each."""
+    return pl.DataFrame([line for worked in done for line in _verdict_lines(worked)], schema=_VERDICTS)
 
 
 _TABLE = {

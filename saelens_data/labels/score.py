@@ -63,12 +63,23 @@ def agreement(truth: Sequence[bool], said: Sequence[bool | None]) -> Score:
 def embedding_score(label: np.ndarray, texts: np.ndarray, truth: Sequence[bool]) -> Score:
     """AUC of the cosine of `label` [dim] and `texts` [n, dim], all of length 1; interval after Newcombe (2006)."""
     there = np.asarray(truth, dtype=bool)
+    return _with_intervals([_area(label, texts, there)], [there])[0]
+
+
+def _area(label: np.ndarray, texts: np.ndarray, there: np.ndarray) -> float:
     if there.all() or not there.any():
-        return Score(None, None, None, None, len(there), 0)
-    cosine = np.round(np.asarray(texts, dtype=np.float64) @ np.asarray(label, dtype=np.float64), 6)
-    value = auc_of(cosine, there)
-    low, high = auc_interval(np.array([value]), np.array([there.sum()]), np.array([(~there).sum()]))
-    return Score(value, float(low[0]), float(high[0]), None, len(there), 0)
+        return float("nan")
+    return auc_of(np.round(np.asarray(texts, dtype=np.float64) @ np.asarray(label, dtype=np.float64), 6), there)
+
+
+def _with_intervals(areas: Sequence[float], truth: Sequence[np.ndarray]) -> list[Score]:
+    """Scores of areas, NaN where there is none, with their intervals."""
+    yes, n = np.array([t.sum() for t in truth]), np.array([len(t) for t in truth])
+    low, high = auc_interval(np.array(areas), yes, n - yes)
+    numbers = zip(areas, low.tolist(), high.tolist(), n.tolist(), strict=True)
+    return [
+        Score(None, None, None, None, m, 0) if np.isnan(v) else Score(v, a, b, None, m, 0) for v, a, b, m in numbers
+    ]
 
 
 def auc_of(values: np.ndarray, there: np.ndarray) -> float:
@@ -93,11 +104,11 @@ def embedding_scores(
         return []
     vectors = embed(list(wanted))
     at = {text: number for number, text in enumerate(wanted)}
-    found = []
+    areas, truth = [], []
     for latent, label in labels:
-        held = vectors[[at[text] for text in texts[latent]]]
-        found.append(embedding_score(vectors[at[label]], held, [e.active for e in samples[latent].held]))
-    return found
+        truth.append(np.array([e.active for e in samples[latent].held], dtype=bool))
+        areas.append(_area(vectors[at[label]], vectors[[at[text] for text in texts[latent]]], truth[-1]))
+    return _with_intervals(areas, truth)
 
 
 def embedder_of(m: ConceptMatrix) -> Embed:

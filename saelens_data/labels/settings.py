@@ -33,14 +33,16 @@ class LabelSettings:
     timeout: float = 120.0
     #: Temperature of the answers, where the model takes one.
     temperature: float = 0.0
+    #: Tokens that a model may think for before it answers; what it does not use is not paid.
+    thinking: int = 0
     #: US dollars per million tokens read and written; None: as the table says, if it knows the model.
     price: tuple[str | float, str | float] | None = None
     #: The file that answers are kept in; None: one for each model and endpoint in the user's cache.
     journal: str | Path | None = None
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.timeout <= 0 or self.temperature < 0:
-            raise InputError("give 1 or more calls at once, a timeout above 0 seconds and a temperature from 0 on")
+        if self.concurrency < 1 or self.timeout <= 0 or min(self.temperature, self.thinking) < 0:
+            raise InputError("give 1 or more calls at once, a timeout above 0, temperature and thinking from 0 on")
 
 
 @dataclass(frozen=True)

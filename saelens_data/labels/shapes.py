@@ -99,6 +99,7 @@ def read_answer(shape: type[T], text: str) -> T | None:
     """What a text says in this shape; None if it does not. Text around one JSON object is passed over."""
     from pydantic import ValidationError  # noqa: PLC0415
 
+    text = text.rpartition("</think>")[2]  # some servers leave the thoughts in
     first, last = text.find("{"), text.rfind("}")
     if first < 0 or last < first:
         return None
