@@ -18,10 +18,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from keywords import keyword_matrix
 from pages import Page
+from planted import planted
+from synthetic import write
 
 import saelens_data as sd
+from saelens_data.cli.main import cli
 from saelens_data.cluster import ClusterResult, cluster
 from saelens_data.cluster.coordinates import Coordinates
 from saelens_data.cluster.hierarchy import MergeTree
@@ -438,6 +442,19 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path, found: ClusterResu
     assert sd.write_cluster_report is write_cluster_report
     with pytest.raises(InputError, match=r"cannot write '.*c.html': No such file or directory"):
         write_cluster_report(found, tmp_path / "none" / "c.html")
+
+
+def test_the_command_writes_the_page(tmp_path: Path) -> None:
+    m = planted(0, n=60, k=2, own=6, others=4)
+    counted = m.docs.with_columns(n_units=pl.lit(3, pl.Int32), n_tokens=pl.lit(9, pl.Int32))
+    store, page = tmp_path / "m.sae", tmp_path / "c.html"
+    write(store, replace(m, docs=counted), docs_per_shard=40)
+    asked = ["cluster", str(store), "-k", "2", "--report"]
+    ended = CliRunner().invoke(cli, [*asked, str(page)], catch_exceptions=False)
+    assert f"wrote {page}" in ended.stderr
+    assert Page(page.read_text(encoding="utf-8")).texts("h1") == ["2 clusters"]
+    with pytest.raises(InputError, match=r"cannot write 'c\.pdf': its name must end in \.html"):
+        CliRunner().invoke(cli, [*asked, "c.pdf"], catch_exceptions=False)
 
 
 # In a browser
