@@ -78,11 +78,12 @@ def singular(
 
     `less` is (S [documents, q], B [q, columns]) or None.
     """
-    r = min(dimensions, min(X.shape) - 1)
-    if r < 1:  # one document or one concept
-        dense = X.toarray() - mean
-        return np.ones((X.shape[1], 1)) / np.sqrt(X.shape[1]), np.array([float(np.linalg.norm(dense))])
     S, B = less or (np.zeros((X.shape[0], 0)), np.zeros((0, X.shape[1])))
+    r = min(dimensions, min(X.shape) - 1)
+    if r < 1 or X.shape[1] <= dimensions:  # no larger than the coordinates, and the solver below would leave one out
+        _, values, Vt = np.linalg.svd(X.toarray() - mean - S @ B, full_matrices=False)
+        kept = max(1, int((values > values[0] * 1e-6).sum()))
+        return signed(Vt[:kept].T), values[:kept]
     centred = LinearOperator(
         X.shape,
         matvec=lambda v: X @ v - mean @ v - S @ (B @ v),

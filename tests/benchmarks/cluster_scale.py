@@ -99,7 +99,8 @@ def main() -> None:
     with context.Pool(1, maxtasksperchild=1) as pool:
         small, large = (pool.apply(measured, (n, options)) for n in sizes)
     growth = {
-        name: round(large[name] / small[name], 1) for name in ("seconds", "processor_seconds", "processor_seconds_of_coordinates")
+        name: round(large[name] / small[name], 1)
+        for name in ("seconds", "processor_seconds", "processor_seconds_of_coordinates")
     }
     pairs = {
         "GiB_of_all_pairs": round(8 * options.documents**2 / 2**30, 1),
