@@ -441,7 +441,7 @@ def test_interrupted_work_keeps_what_was_answered(monkeypatch):
 # --- what it would take
 
 
-def test_a_plan_sends_nothing_and_counts_what_is_sent():
+def test_a_plan_sends_nothing_and_counts_what_is_sent(monkeypatch):
     m = worded_matrix(6, 60, labels=["plain", None] * 3)
     arguments = {"model": "test", "settings": SETTINGS}
     with Server() as server:
@@ -458,6 +458,9 @@ def test_a_plan_sends_nothing_and_counts_what_is_sent():
     assert found.cost < total["most"]
     assert total["cost"] == pytest.approx((2 * total["read"] + 8 * total["written"]) / 10**6)
     assert "21 calls to send, 0 answered before" in plan.summary()
+    monkeypatch.delenv("OPENAI_API_KEY")
+    dollars = plan_labels(m, model="gpt-4.1-mini", settings=replace(SETTINGS, price=None))
+    assert "at prices of 2026-04" in dollars.summary()
     unpriced = plan_labels(m, base_url=server.url, model="x", settings=replace(SETTINGS, price=None))
     assert "cost unknown" in unpriced.summary()
     assert unpriced.frame["cost"].null_count() == 3
@@ -623,3 +626,30 @@ def test_the_command_refuses_in_one_line(store, capsys, arguments, says):
     last = err.splitlines()[-1]
     assert last.startswith("Error: ")
     assert says in last
+
+
+def test_the_real_encoder_from_texts_to_a_label_beside_the_cached_store(alone, capsys):
+    """A file of texts, encoded into the cache; the label lands there, scored by the encoder's own embedding."""
+    texts = Path(__file__).parents[1] / "datasets" / "crossed" / "texts.jsonl"
+    m = sd.encode(sd.read_corpus(texts, limit=40))
+    latent = int(np.argmin(np.abs(m.density() - 0.5)))
+    with Server() as server:
+        asked = ("--limit", 40, "--latents", latent, "--model", "test", "--base-url", server.url)
+        code, out, err = run(capsys, texts, *asked, "--shown", 4, "--judged", 4, "-f", "jsonl")
+    assert code == 0, err
+    row = json.loads(out)
+    assert row["latent"] == latent
+    assert row["before"] == m.concepts["label"][latent]
+    again = sd.encode(sd.read_corpus(texts, limit=40))
+    kept = again.labels.of_latents([latent]).rows.filter(origin="llm:test")
+    assert kept["label"].to_list() == [row["label"]]
+    assert kept["score"].to_list() == [row["score"]]
+    # The embedding score by hand: the shipped label against the very excerpts that were judged.
+    from saelens_data.labels.sample import Sampler
+    from saelens_data.space import space_of
+
+    held = Sampler(m, [latent], sizes=Sizes(4, 4)).sample(latent).held
+    vectors = space_of(m).embed([row["before"], *(" ".join(e.text.split()) for e in held)])
+    cosine = vectors[1:] @ vectors[0]
+    yes, no = ([c for c, e in zip(cosine, held, strict=True) if e.active is side] for side in (True, False))
+    assert row["before_embedding"] == pytest.approx(np.mean([y > n for y in yes for n in no]))

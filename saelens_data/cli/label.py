@@ -193,8 +193,14 @@ def _label(
 
 
 def _place(m: ConceptMatrix, store: str) -> Path:
-    """The folder of the store, in the cache if a file of texts was given."""
-    return Path(getattr(m.keeper, "path", store))
+    """The folder of the store, in the cache if a file of texts was given; labels are of all of its fields."""
+    from saelens_data.store import is_store
+    from saelens_data.store.manifest import FIELDS
+
+    if is_store(store):
+        return Path(store)
+    path = Path(getattr(m.keeper, "path", store))
+    return path.parents[1] if path.parent.name == FIELDS else path
 
 
 def _settings(options: dict[str, Any]) -> LabelSettings:

@@ -93,7 +93,7 @@ def plan_labels(
     settings, chosen = settings or LabelSettings(), chosen_latents(m, latents)
     sampler = Sampler(m, chosen, sizes=settings.sizes, seed=seed)
     before = _before(m, chosen)
-    endpoint = Endpoint.of(model, complete, base_url, settings)
+    endpoint = Endpoint.of(model, complete, base_url, settings, sends=False)
     with endpoint.journal(settings) as journal:
         counting = CountingAsker(endpoint.identity, journal, settings.thinking)
         lacking = 0

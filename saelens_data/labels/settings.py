@@ -57,8 +57,18 @@ class Endpoint:
     listed: bool = False
 
     @staticmethod
-    def of(model: str | None, complete: Complete | None, base_url: str | None, settings: LabelSettings) -> Endpoint:
-        """The endpoint of a model, or a function. Raises InputError if neither is given, or a part is missing."""
+    def of(
+        model: str | None,
+        complete: Complete | None,
+        base_url: str | None,
+        settings: LabelSettings,
+        *,
+        sends: bool = True,
+    ) -> Endpoint:
+        """The endpoint of a model, or a function; one that never `sends` needs no key.
+
+        Raises InputError if neither is given, or a part is missing.
+        """
         require_pydantic()
         price = Price.of(*settings.price) if settings.price else None
         if complete is not None:
@@ -67,7 +77,9 @@ class Endpoint:
             return Endpoint(FunctionClient(complete, identity), name, price, named=model is not None)
         if not model:
             raise InputError("which model is to be asked? name it (--model NAME), or give complete=")
-        client = OpenAIClient(model, base_url=base_url, timeout=settings.timeout, temperature=settings.temperature)
+        key = None if sends else "none"
+        how = settings.timeout, settings.temperature
+        client = OpenAIClient(model, base_url=base_url, api_key=key, timeout=how[0], temperature=how[1])
         listed = None if price else listed_price(model, host_of(endpoint_of(base_url)))
         return Endpoint(client, model, price or listed, named=True, listed=listed is not None)
 
