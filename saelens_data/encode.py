@@ -157,10 +157,10 @@ def _write_missing(writer: StoreWriter, corpus: Corpus, encoder: Encoder, progre
         written: Future[None] | None = None
         for number, (start, end) in enumerate(plan):
             if number in missing:
-                shard = next(shards)
+                finish = next(shards)
                 if written:
                     written.result()
-                written = pool.submit(writer.write_shard, number, shard)
+                written = pool.submit(_write, writer, number, finish)
                 if not encoder.in_context:
                     written.result()
             done += int(lengths[start:end].sum())
@@ -170,13 +170,21 @@ def _write_missing(writer: StoreWriter, corpus: Corpus, encoder: Encoder, progre
             written.result()
 
 
-def _encoded_in_turn(encoder: Encoder, todo: Iterable[tuple[int, Documents]]) -> Iterator[Shard]:
+def _write(writer: StoreWriter, number: int, finish: Callable[[], Shard]) -> None:
+    writer.write_shard(number, finish())
+
+
+def _encoded_in_turn(encoder: Encoder, todo: Iterable[tuple[int, Documents]]) -> Iterator[Callable[[], Shard]]:
     for _, documents in todo:
-        yield encode_robustly(encoder, documents)
+        yield _made(encode_robustly(encoder, documents))
 
 
-def _encoded_ahead(encoder: Encoder, todo: Iterable[tuple[int, Documents]]) -> Iterator[Shard]:
-    """The same for a reader of tokens; while it reads, the next documents are tokenised."""
+def _made(shard: Shard) -> Callable[[], Shard]:
+    return lambda: shard
+
+
+def _encoded_ahead(encoder: Encoder, todo: Iterable[tuple[int, Documents]]) -> Iterator[Callable[[], Shard]]:
+    """The same for a reader of tokens: while it reads, the next documents are tokenised, and the last put together."""
     from saelens_data.readers.ahead import ahead  # noqa: PLC0415
 
     def prepared(item: tuple[int, Documents]) -> tuple[Documents, TokenReading | None]:
@@ -185,14 +193,12 @@ def _encoded_ahead(encoder: Encoder, todo: Iterable[tuple[int, Documents]]) -> I
         except _OF_A_DOCUMENT:
             return item[1], None  # one of them will say why
 
-    def encoded(item: tuple[Documents, TokenReading | None]) -> Shard:
-        documents, reading = item
+    for documents, reading in ahead(prepared, todo):
         try:
-            return encode_robustly(encoder, documents) if reading is None else encoder.encode_prepared(reading)
+            finish = None if reading is None else encoder.encode_prepared(reading)
         except _OF_A_DOCUMENT:
-            return encode_robustly(encoder, documents)
-
-    yield from map(encoded, ahead(prepared, todo))
+            finish = None
+        yield finish or _made(encode_robustly(encoder, documents))
 
 
 def _documents(corpus: Corpus, encoder: Encoder, start: int, end: int) -> Documents:

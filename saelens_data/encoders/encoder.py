@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
@@ -73,7 +73,7 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str | None]) -> Shard:
         """Pooled activations of documents; null counts as empty. Raises ValueError if one is not finite."""
         if self.in_context:
-            return self.encode_prepared(self.prepare(texts))
+            return self.encode_prepared(self.prepare(texts))()
         return self._encode_spans([text or "" for text in texts])
 
     def encode_conversations(self, documents: Sequence[Conversation]) -> Shard:
@@ -82,7 +82,7 @@ class Encoder:
         Raises ValueError if the encoder does not read `in_context`, if its reader's chat template refuses the roles
         of a conversation, and if an activation is not finite.
         """
-        return self.encode_prepared(self.prepare(documents))
+        return self.encode_prepared(self.prepare(documents))()
 
     def prepare(self, documents: Sequence[str | None] | Sequence[Conversation]) -> TokenReading:
         """The part of encoding that needs no model: chat templates and the tokenizer. Raises as encoding does."""
@@ -91,11 +91,11 @@ class Encoder:
         reader = cast("TokenReader", self.reader)
         return reader.split_rendered([_rendered(reader, document) for document in documents])
 
-    def encode_prepared(self, reading: TokenReading) -> Shard:
-        """Pooled activations of what `prepare` made ready.
+    def encode_prepared(self, reading: TokenReading) -> Callable[[], Shard]:
+        """Read what `prepare` made ready; what is returned gives the pooled activations and needs no model any more.
 
         Where a GPU's memory is too small, fewer tokens are read at once from then on, which changes no result.
-        Raises EncoderError if it is too small for one window.
+        Raises EncoderError if it is too small for one window, and ValueError if an activation is not finite.
         """
         import torch  # noqa: PLC0415
 
@@ -111,15 +111,19 @@ class Encoder:
                     ) from error
             torch.cuda.empty_cache()
 
-    def _encode_tokens(self, reader: TokenReader, reading: TokenReading) -> Shard:
+    def _encode_tokens(self, reader: TokenReader, reading: TokenReading) -> Callable[[], Shard]:
         from saelens_data.sae.pooling import Pooler  # noqa: PLC0415
 
         units = reading.units
         pooler = Pooler(self.sae, units.ptr)
         for numbers, x in reader.read(reading):
             pooler.add(numbers, x)
-        n_tokens = np.diff(units.ptr)
-        return Shard(**pooler.finish(), units=units, n_tokens=n_tokens, errors=[None] * len(n_tokens))
+
+        def shard() -> Shard:
+            n_tokens = np.diff(units.ptr)
+            return Shard(**pooler.finish(), units=units, n_tokens=n_tokens, errors=[None] * len(n_tokens))
+
+        return shard
 
     def _encode_spans(self, texts: Sequence[str]) -> Shard:
         reader = cast("Reader", self.reader)

@@ -8,6 +8,7 @@ sequences of many lengths (`torch.nn.attention.varlen`), elsewhere one call for 
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,35 +54,39 @@ class Layout:
             at += n * length
 
 
-class _Current:
-    """The row that is being read; attention is called deep inside a model, which cannot pass it on."""
+class _Current(threading.local):
+    """The row that a thread reads; attention is called deep inside a model, which cannot pass it on."""
 
     layout: Layout | None = None
     uses: int = 0
-    #: Made once, before anything is compiled.
-    operator: Callable[..., torch.Tensor] | None = None
+
+
+_current = _Current()
+#: The attention as an operator; made once, before anything is compiled.
+_operator: list[Callable[..., torch.Tensor]] = []
 
 
 def uses() -> int:
     """How often it has been used, which tells whether a model uses it."""
-    return _Current.uses
+    return _current.uses
 
 
 @contextmanager
 def reading(layout: Layout) -> Iterator[None]:
     """Within it the model reads a row of this layout."""
-    before, _Current.layout = _Current.layout, layout
+    before, _current.layout = _current.layout, layout
     try:
         yield
     finally:
-        _Current.layout = before
+        _current.layout = before
 
 
 def register() -> None:
     """Make transformers know the attention, which needs no mask. Doing it again changes nothing."""
     from transformers import AttentionInterface  # noqa: PLC0415
 
-    _Current.operator = _Current.operator or _as_operator()
+    if not _operator:
+        _operator.append(_as_operator())
     AttentionInterface.register(PACKED, packed_attention)
 
 
@@ -107,8 +112,7 @@ def packed_attention(
     window, softcap = int(kwargs.get("sliding_window") or 0), float(kwargs.get("softcap") or 0.0)
     kind = _Kind(scale, causal, window, softcap)
     if torch.compiler.is_compiling():
-        assert _Current.operator is not None
-        return _Current.operator(query, key, value, *kind), None
+        return _operator[0](query, key, value, *kind), None
     return _attend(query, key, value, kind), None
 
 
@@ -122,10 +126,10 @@ class _Kind(NamedTuple):
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kind: _Kind) -> torch.Tensor:
-    layout = _Current.layout
+    layout = _current.layout
     if layout is None or int(sum(layout.lengths)) != query.shape[2]:
         raise ValueError("the layout of the row is not that of what is read")
-    _Current.uses += 1
+    _current.uses += 1
     if _in_one_kernel(query, key, value, kind):
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
         row: torch.Tensor = _varlen()(q, k, v, layout, kind)

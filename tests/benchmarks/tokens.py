@@ -20,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -112,12 +113,14 @@ def make_sae(reader: TokenReader, texts: Sequence[str], latents: int) -> SAE:
 
 def encode(reader: TokenReader, sae: SAE, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """What an encoder does between texts and the shards that are written, of SHARD texts each."""
-    found = []
-    for reading in ahead(reader.split, [texts[i : i + SHARD] for i in range(0, len(texts), SHARD)]):
-        pooler = Pooler(sae, reading.units.ptr)
-        for units, x in reader.read(reading):
-            pooler.add(units, x)
-        found.append(pooler.finish())
+    finishing = []
+    with ThreadPoolExecutor(max_workers=1) as behind:
+        for reading in ahead(reader.split, [texts[i : i + SHARD] for i in range(0, len(texts), SHARD)]):
+            pooler = Pooler(sae, reading.units.ptr)
+            for units, x in reader.read(reading):
+                pooler.add(units, x)
+            finishing.append(behind.submit(pooler.finish))
+    found = [part.result() for part in finishing]
     joined = {name: np.concatenate([part[name] for part in found]) for name in ("latents", "maxima", "means", "unit")}
     counts = np.concatenate([np.diff(part["indptr"]) for part in found])
     return {"indptr": np.concatenate([[0], np.cumsum(counts)]), **joined}
