@@ -101,19 +101,26 @@ def positions(Z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     UMAP (McInnes et al. 2018) where umap-learn is installed; else t-SNE (van der Maaten & Hinton 2008), of many
     documents on a part of them, between which the others are placed; the first two components of a handful.
     """
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    with threadpool_limits(1):  # several threads add up in no fixed order
+        points, way = _placed(np.ascontiguousarray(Z, dtype=np.float32), seed)
+        return _on_grid(points), way
+
+
+def _placed(Z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     n = len(Z)
     if n < 10:
-        return _on_grid(_two(Z)), "the first two components of the chosen concepts"
+        return _two(Z), "the first two components of the chosen concepts"
     if find_spec("umap") is not None:
-        return _on_grid(_umap(Z, seed)), "UMAP of the documents' coordinates by the chosen concepts"
+        return _umap(Z, seed), "UMAP of the documents' coordinates by the chosen concepts"
     if n <= _LANDMARKS:
-        return _on_grid(_tsne(Z, seed)), "t-SNE of the documents' coordinates by the chosen concepts"
+        return _tsne(Z, seed), "t-SNE of the documents' coordinates by the chosen concepts"
     part = np.sort(np.random.default_rng(seed).choice(n, _LANDMARKS, replace=False))
-    found = _between(Z, part, _tsne(Z[part], seed), seed)
     way = (
         f"t-SNE of {count(_LANDMARKS, 'document')} by the chosen concepts; the others lie between those most like them"
     )
-    return _on_grid(found), way
+    return _between(Z, part, _tsne(Z[part], seed), seed), way
 
 
 def _two(Z: np.ndarray) -> np.ndarray:
@@ -125,14 +132,12 @@ def _two(Z: np.ndarray) -> np.ndarray:
 
 def _tsne(Z: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.manifold import TSNE  # noqa: PLC0415
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     first = _two(Z)
     start = 1e-4 * first / max(float(first.std()), 1e-9)
     perplexity = min(30.0, (len(Z) - 1) / 3)
     model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed, max_iter=750, n_jobs=1)
-    with threadpool_limits(1):  # several threads add up in no fixed order
-        return np.asarray(model.fit_transform(np.ascontiguousarray(Z, dtype=np.float32)), dtype=np.float64)
+    return np.asarray(model.fit_transform(Z), dtype=np.float64)
 
 
 def _umap(Z: np.ndarray, seed: int) -> np.ndarray:
