@@ -44,6 +44,8 @@ class Space:
 
 def space_of(m: ConceptMatrix) -> Space:
     """The space of a matrix. Raises InputError if its encoder is not at hand, is another by now, or has none."""
+    if m.source.unit == "token":  # said before a large model is loaded to find it out
+        raise InputError(_no_embedding(m.source.encoder))
     reader, directions, source = _load(m.source.encoder)
     if (source.sae_sha256, source.reader_sha256) != (m.source.sae_sha256, m.source.reader_sha256):
         raise InputError(
@@ -66,4 +68,8 @@ def _load(name: str) -> tuple[SpanReader, np.ndarray, Source]:
                 decoder = load_file(find_encoder(name) / WEIGHTS_FILE)["W_dec"]
                 return reader, decoder[:, at : at + width].astype(np.float32), encoder.source()
             at += width
-    raise InputError(f"words cannot be looked up with encoder '{name}': its reader has no embedding of sentences")
+    raise InputError(_no_embedding(name))
+
+
+def _no_embedding(name: str) -> str:
+    return f"words cannot be looked up with encoder '{name}': its reader has no embedding of sentences"
