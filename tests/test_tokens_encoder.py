@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,34 @@ def test_the_order_of_documents_changes_only_rounding(encoder):
         np.testing.assert_allclose(whole.maxima[a], again.maxima[b], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(whole.means[a], again.means[b], rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(whole.unit[a], again.unit[b])
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr(import_module("saelens_data.encode"), "SHARD_DOCS", 2)
+    frame = pl.DataFrame({"text": [*tiny.TEXTS, "", "Short.", "One more.", None]})
+    sd.encode(frame, store=tmp_path / "whole.sae", encoder=encoder)
+
+    def interrupt(done: int, _total: int) -> None:
+        if done > 150:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sd.encode(frame, store=tmp_path / "cut.sae", encoder=encoder, progress=interrupt)
+    pooled_again = []
+    add = Pooler.add
+    monkeypatch.setattr(Pooler, "add", lambda self, units, x: (pooled_again.append(len(units)), add(self, units, x)))
+    sd.encode(frame, store=tmp_path / "cut.sae", encoder=encoder)
+    assert 0 < sum(pooled_again) < int(sd.open(tmp_path / "whole.sae").docs["n_units"].sum())
+    for part in sorted((tmp_path / "whole.sae").rglob("*")):
+        if part.is_file() and "derived" not in part.parts and part.suffix != ".lock":
+            assert part.read_bytes() == (tmp_path / "cut.sae" / part.relative_to(tmp_path / "whole.sae")).read_bytes()
+
+
+def test_words_are_refused_before_the_model_is_loaded(tmp_path, encoder, monkeypatch):
+    m = sd.encode(pl.DataFrame({"text": tiny.TEXTS}), store=tmp_path / "s.sae", encoder=encoder)
+    monkeypatch.setattr("saelens_data.space.load_encoder", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(InputError, match="no embedding of sentences"):
+        sd.find_concepts(m, "refusal")
 
 
 def test_with_too_little_memory_less_is_read_at_once(encoder, monkeypatch):
