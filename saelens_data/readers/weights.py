@@ -13,6 +13,11 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 #: SHA-256 of MINILM's model.safetensors, as public repositories pin it for revision 1110a243.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+#: Weights in other layouts, some of them as large as those that are read.
+_OTHER_WEIGHTS = [
+    "*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.pt", "*.pth", "*.gguf", "onnx/*", "openvino/*", "original/*",
+]  # fmt: skip
+
 
 def find_weights(name: str) -> Path:
     """Return the local folder of a sentence-transformers model.
@@ -38,7 +43,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.onnx", "*.h5", "openvino/*", "onnx/*"]))
+        return Path(snapshot_download(name, ignore_patterns=_OTHER_WEIGHTS))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise EncoderError(
             f"reader '{name}' is neither a folder nor reachable on the hub ({type(error).__name__}): "
