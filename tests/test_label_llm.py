@@ -85,12 +85,29 @@ def test_labels_are_found_scored_and_beat_a_wrong_one():
     assert found.calls == len(server.served) == 5 + 5 + 3 + 5
     assert Decimal(str(found.cost)) * 10**12 == server.cost
     assert found.read + found.written == server.tokens
-    assert "1 label did not beat what was there and is not used." in found.notes
+    assert "1 label not shown to be better than what was there: not used, column why." in found.notes
     table = LabelTable.of(found.labels, sae_sha256="bb")
     shown = m.with_labels(table).concepts
     assert shown["label"].to_list() == [word(n) for n in range(5)]
     assert shown["origin"].to_list() == ["llm:test", "offline phrases", *["llm:test"] * 3]
     assert table.rows["baseline"].to_list() == [0.5, 1.0, 0.5, 0.5, 0.5]
+
+
+def test_useless_labels_are_not_used_by_luck():
+    """A judge that guesses: of labels that say nothing hardly any is used, though half of them beat what was there."""
+    m, chance = worded_matrix(250, 400, active=40, labels=["plain words"] * 250), random.Random(0)
+
+    def guess(messages):
+        if "You name" in messages[0]["content"]:
+            return answer_to({"messages": messages})
+        texts = messages[1]["content"].count("\nText ") + 1
+        return json.dumps({"answers": [{"text": n + 1, "answer": chance.random() < 0.4} for n in range(texts)]})
+
+    settings = replace(SETTINGS, sizes=Sizes(4, 16, 60), concurrency=1)
+    found = sd.label(m, complete=guess, embed=letters, settings=settings).frame
+    assert (found["score"] > found["before_score"]).mean() > 0.35
+    assert found["used"].mean() < 0.05
+    assert found["why"].str.contains("not shown to be better than chance").any()
 
 
 def test_verdicts_are_kept_with_their_documents():

@@ -254,7 +254,7 @@ class _Run:
 def _notes(frame: pl.DataFrame, verdicts: pl.DataFrame, model: str) -> Iterator[str]:
     """What the reader must know: labels not used, verdicts that are missing, documents that speak to the model."""
     if model and (kept := frame.filter(pl.col("label").is_not_null() & ~pl.col("used")).height):
-        yield f"{count(kept, 'label')} did not beat what was there and {'is' if kept == 1 else 'are'} not used."
+        yield f"{count(kept, 'label')} not shown to be better than what was there: not used, column why."
     if model and (without := frame.filter(pl.col("label").is_null()).height):
         reasons = frame.filter(pl.col("label").is_null())["why"].value_counts(sort=True).rows()
         told = "; ".join(f"{n:,} {why}" for why, n in reasons[:4])

@@ -60,16 +60,17 @@ _VERDICTS = {
 class LabelResult(Result):
     """The outcome of `label`. `frame` has a row for each latent asked for, in that order.
 
-    Columns: `latent`; `label`, the new one, null if there is none; `used`, whether it beats the one before, and `why`
-    not; `score` (detection: balanced accuracy on documents that the labeller never saw, 0.5 is chance) with its
-    interval, and `f1`; `before`, the label there was, and `before_score`, its detection on the same documents by the
-    same judge; `fuzzing` and its interval; `embedding` (AUC of the cosine with the label, no language model) and its
-    interval, and `before_embedding`; `judged` verdicts, `missing` ones; `properties` ("one" or "several");
-    `explanation`; `density` here; `steering`, documents that look like instructions to a model.
+    Columns: `latent`; `label`, the new one, null if there is none; `used`, whether it beats the one before and its
+    interval lies above chance, and `why` not; `score` (detection: balanced accuracy on documents that the labeller
+    never saw, 0.5 is chance) with its interval, and `f1`; `before`, the label there was, and `before_score`, its
+    detection on the same documents by the same judge; `fuzzing` and its interval; `embedding` (AUC of the cosine with
+    the label, no language model) and its interval, and `before_embedding`; `judged` verdicts, `missing` ones;
+    `properties` ("one" or "several"); `explanation`; `density` here; `steering`, documents that look like instructions
+    to a model.
     """
 
     kind: str = "labels"
-    #: Rows as a table of labels takes them (LABEL_SCHEMA): every label that has a score.
+    #: Rows as a table of labels takes them (LABEL_SCHEMA): labels that are used, and labels that are beaten.
     labels: pl.DataFrame
     #: A row for each text judged: latent, kind (detection, baseline, fuzzing), label, doc_id, text, truth, said.
     verdicts: pl.DataFrame
@@ -98,7 +99,7 @@ def row_of(
     fuzzing = worked.fuzzing.score
     own, old = embedded
     bar = _bar(before, baseline)
-    used = worked.label is not None and detection.value is not None and bar is not None and detection.value > bar
+    used = worked.label is not None and _beats(detection, bar) and _proved(detection)
     return {
         "latent": worked.latent,
         "label": worked.label,
@@ -136,6 +137,15 @@ def _on_the_same(detection: Judged, baseline: Judged) -> tuple[Score, Score]:
     return first.score, second.score
 
 
+def _beats(detection: Score, bar: float | None) -> bool:
+    return detection.value is not None and bar is not None and detection.value > bar
+
+
+def _proved(detection: Score) -> bool:
+    """Whether the label is shown to be better than chance, and not by luck with a few documents."""
+    return detection.low is not None and detection.low > CHANCE
+
+
 def _bar(before: str | None, baseline: Score) -> float | None:
     """What a label must beat: chance, and the label before it; None where that could not be judged."""
     if before is None:
@@ -148,6 +158,8 @@ def _why(worked: Worked, detection: Score, bar: float | None, before: str | None
         return worked.why
     if detection.value is None or bar is None:
         return "too few verdicts to judge it"
+    if _beats(detection, bar):
+        return f"not shown to be better than chance ({detection.value:.2f} [{detection.low:.2f}, {detection.high:.2f}])"
     than = "chance" if before is None or bar == CHANCE else "the label before"
     return f"no better than {than} ({detection.value:.2f} against {bar:.2f})"
 
@@ -155,8 +167,14 @@ def _why(worked: Worked, detection: Score, bar: float | None, before: str | None
 def frames_of(rows: Sequence[Mapping[str, Any]], model: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The frame, and the rows for a table of labels."""
     frame = pl.DataFrame(list(rows), schema=_SCHEMA)
-    scored = [_table_row(row, model) for row in rows if row["label"] is not None and row["score"] is not None]
+    scored = [_table_row(row, model) for row in rows if row["used"] or _beaten(row)]
     return frame, pl.DataFrame(scored, schema=_TABLE)
+
+
+def _beaten(row: Mapping[str, Any]) -> bool:
+    """Whether a label was judged and is no better than its bar: it is kept, and never shown before that."""
+    bar = max(CHANCE, row["before_score"] or 0.0)
+    return row["label"] is not None and row["score"] is not None and bool(row["score"] <= bar)
 
 
 def verdict_frame(done: Sequence[Worked]) -> pl.DataFrame:
