@@ -98,7 +98,10 @@ def _label_scores(found: dict[str, object] | None) -> list[str]:
     if found is None:
         return []
     own, dealt = found["quantiles"], found["dealt"]
-    rows = [f"| {name} | {' | '.join(f'{q:.2f}' for q in part.values())} |" for name, part in (("the labels", own), ("labels of other latents", dealt))]
+    rows = [
+        f"| {name} | {' | '.join(f'{q:.2f}' for q in part.values())} |"
+        for name, part in (("the labels", own), ("labels of other latents", dealt))
+    ]
     return [
         "\n## How true the labels are\n",
         f"Embedding scoring: the AUC of the cosine between a label and spans that activate its latent against all others, over {found['spans']:,} spans of",
