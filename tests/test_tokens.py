@@ -101,6 +101,24 @@ def test_the_parts_of_a_layer_add_up(models, kind):
         np.testing.assert_allclose(pre, model.get_input_embeddings()(ids).detach().numpy(), atol=1e-6)
 
 
+def test_the_language_model_of_a_wrapper_is_read(tmp_path):
+    """Its layers are found beside a vision tower that has as many as are left of them."""
+    from transformers import AutoModel, Gemma3Config
+
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    text = tiny.config("gemma3_text").to_dict()
+    config = Gemma3Config(
+        text_config=text, vision_config={**vision, "num_hidden_layers": LAYER + 1}, mm_tokens_per_image=4
+    )
+    torch.manual_seed(0)
+    wrapper = AutoModel.from_config(config).eval()
+    wrapper.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    (found,) = vectors(load(str(tmp_path)), tiny.TEXTS[:1])
+    want = states(wrapper.language_model, tiny.tokenizer()(tiny.TEXTS[0])["input_ids"])
+    np.testing.assert_allclose(found, want[1:], rtol=1e-4, atol=1e-4)
+
+
 def test_attention_before_it_is_mixed(models):
     reader = load(models("llama"), f"layer.{LAYER}.attn_z")
     mixed = load(models("llama"), f"layer.{LAYER}.attn_out")
