@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from saelens_data.concepts import find_concepts as find_concepts
     from saelens_data.corpus import Corpus as Corpus
     from saelens_data.corpus import read_corpus as read_corpus
+    from saelens_data.correlate import CorrelateResult as CorrelateResult
+    from saelens_data.correlate import OrderedResult as OrderedResult
+    from saelens_data.correlate import correlate as correlate
+    from saelens_data.correlate import correlate_between as correlate_between
+    from saelens_data.correlate import correlate_with as correlate_with
+    from saelens_data.correlate.check import permutation_check as permutation_check
     from saelens_data.diff import DiffResult as DiffResult
     from saelens_data.diff import diff as diff
     from saelens_data.diff.aa_check import aa_check as aa_check
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from saelens_data.matrix import ConceptMatrix as ConceptMatrix
     from saelens_data.matrix import Source as Source
     from saelens_data.report import write_cluster_report as write_cluster_report
+    from saelens_data.report import write_correlate_report as write_correlate_report
     from saelens_data.report import write_diff_report as write_diff_report
     from saelens_data.report import write_many_report as write_many_report
     from saelens_data.report import write_retrieve_report as write_retrieve_report
@@ -58,9 +65,11 @@ _PUBLIC = {
     "ConceptClusterer": "cluster.estimator:ConceptClusterer",
     "ConceptMatrix": "matrix:ConceptMatrix",
     "Corpus": "corpus:Corpus",
+    "CorrelateResult": "correlate:CorrelateResult",
     "DiffResult": "diff:DiffResult",
     "Encoder": "encoders:Encoder",
     "LabelTable": "label_table:LabelTable",
+    "OrderedResult": "correlate:OrderedResult",
     "Result": "results:Result",
     "SaelensDataError": "errors:SaelensDataError",
     "Source": "matrix:Source",
@@ -70,6 +79,9 @@ _PUBLIC = {
     "assign": "cluster.saved:assign",
     "cluster": "cluster:cluster",
     "concept_card": "labels.card:concept_card",
+    "correlate": "correlate:correlate",
+    "correlate_between": "correlate:correlate_between",
+    "correlate_with": "correlate:correlate_with",
     "diff": "diff:diff",
     "diff_many": "diff.many:diff_many",
     "encode": "encode:encode",
@@ -83,6 +95,7 @@ _PUBLIC = {
     "open": "store:open_store",
     "plan_labels": "labels.label:plan_labels",
     "prefer_labels": "labels.table:prefer_labels",
+    "permutation_check": "correlate.check:permutation_check",
     "read_corpus": "corpus:read_corpus",
     "read_release": "sae.formats.releases:read_release",
     "read_sae": "sae.formats:read_sae",
@@ -93,6 +106,7 @@ _PUBLIC = {
     "trend": "diff.trend:trend",
     "verify": "store:verify_store",
     "write_cluster_report": "report:write_cluster_report",
+    "write_correlate_report": "report:write_correlate_report",
     "write_diff_report": "report:write_diff_report",
     "write_many_report": "report:write_many_report",
     "write_retrieve_report": "report:write_retrieve_report",

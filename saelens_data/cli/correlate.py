@@ -30,7 +30,9 @@ _GB = 1 << 30
 
 @click.command("correlate")
 @click.argument("store")
-@click.option("--with", "column", metavar="COL", help="Pair concepts with a column of the data: label, score, date, ...")
+@click.option(
+    "--with", "column", metavar="COL", help="Pair concepts with a column of the data: label, score, date, ..."
+)
 @click.option(
     "--as",
     "as_",
@@ -42,7 +44,9 @@ _GB = 1 << 30
 @click.option("--no-filter", "without", multiple=True, metavar="NAME", help="Switch a filter off; repeatable.")
 @click.option("--min-documents", type=click.IntRange(min=1), default=5, show_default=True, help="Least in common.")
 @click.option("--alpha", type=float, default=0.05, show_default=True, help="Share of false findings to accept.")
-@click.option("--memory", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="GB for counts of pairs.")
+@click.option(
+    "--memory", type=click.FloatRange(min=0.05), default=1.0, show_default=True, help="GB for counts of pairs."
+)
 @click.option("--permutation-check", "check", is_flag=True, help="Also look where nothing is: in shuffled documents.")
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Runs of --permutation-check.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --permutation-check.")
@@ -100,7 +104,11 @@ def correlate_command(
     result = _result(m, column, as_, between, {**more, "memory": int(memory * _GB)})
     say(result.summary())
     if result.removed:
-        say("Removed by the filters, in their order: " + ", ".join(f"{k} {n:,}" for k, n in result.removed.items()) + ".")
+        say(
+            "Removed by the filters, in their order: "
+            + ", ".join(f"{k} {n:,}" for k, n in result.removed.items())
+            + "."
+        )
     for note in result.notes:
         say(note)
     show(result, format_, output, rows, groups)
@@ -123,7 +131,8 @@ def _check_kind(column: str | None, between: tuple[str, str] | None, *, check: b
         raise InputError("both --with and --between given: pair concepts with a column, or those of two fields")
     if between is not None and between[0] == between[1]:
         raise InputError(f"--between pairs two fields, and both are '{between[0]}': give two, or leave --between out")
-    del check
+    if column is not None and check:
+        raise InputError("--permutation-check shuffles the documents of pairs of concepts: leave --with out")
 
 
 def _opened(store: str, between: tuple[str, str] | None, reading: dict[str, Any]) -> ConceptMatrix:

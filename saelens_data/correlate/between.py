@@ -72,7 +72,9 @@ def _whole(one: ConceptMatrix, other: ConceptMatrix, names: tuple[str, str], opt
             options.notes.append(f"Left out: {count(n, 'document')} without a '{name}' that could be encoded.")
         fine &= sound
     if fine.sum() < 2:
-        raise InputError(f"correlations need several documents with '{names[0]}' and '{names[1]}': {fine.sum()} have both")
+        raise InputError(
+            f"correlations need several documents with '{names[0]}' and '{names[1]}': {fine.sum()} have both"
+        )
     return np.flatnonzero(fine)
 
 

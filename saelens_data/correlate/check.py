@@ -23,9 +23,9 @@ _LOOKED_AT = 0.02
 def permutation_check(result: CorrelateResult, *, runs: int = 20, seed: int = 0, memory: int = 1 << 30) -> Result:
     """How often `correlate` would find a pair where there is none: with the documents of one side shuffled.
 
-    Documents change places within strata of like length, so that margins, lengths, and all that goes together on
-    either side stay as they are. For concepts within documents each run deals the concepts into two halves and shuffles
-    the documents of one; pairs across the halves are judged. The rule is that of `correlate`: the same tests, pairs left
+    Documents change places within strata of like length, so that margins, lengths, and all that goes together on either
+    side stay as they are. For concepts within documents each run deals the concepts into two halves and shuffles the
+    documents of one; pairs across the halves are judged. The rule is that of `correlate`: the same tests, pairs left
     out, correction and alpha, and "length" if it was on; filters that only take away are left out. `frame` has one row:
     `runs`, `with_findings`, their `share` with its 95% interval `ci_low`, `ci_high` (Wilson), and `tested`, the pairs
     tested in a run on average; `notes` says it in a sentence.
@@ -37,7 +37,7 @@ def permutation_check(result: CorrelateResult, *, runs: int = 20, seed: int = 0,
     rng = np.random.default_rng(seed)
     hits, tested = 0, 0
     for _ in range(runs):
-        problem = _shuffled(result.problem, result.n_tested, rng)
+        problem = _shuffled(result.problem, rng)
         found = scan(problem, memory=memory, keep=1)
         hits += bool(found.by_length.n_below(result.alpha, problem.testable.n_tests))
         tested += problem.testable.n_tests
@@ -59,7 +59,7 @@ def permutation_check(result: CorrelateResult, *, runs: int = 20, seed: int = 0,
     return Result(frame=pl.DataFrame([row]), parameters=parameters, notes=(note,), kind="permutation_check")
 
 
-def _shuffled(problem: Problem, n_tests: int, rng: np.random.Generator) -> Problem:
+def _shuffled(problem: Problem, rng: np.random.Generator) -> Problem:
     left, right = problem.left, problem.right
     if problem.same:
         first = rng.permutation(len(left)) < len(left) // 2

@@ -101,5 +101,7 @@ def _numbers(values: pl.Series) -> pl.Series:
         return values.cast(pl.Float64)
     if values.dtype.is_temporal():
         return values.to_physical().cast(pl.Float64)
-    ranks: Any = rankdata(values.to_physical().to_numpy() if values.dtype == pl.Enum else values.cast(pl.String), "dense")
+    ranks: Any = rankdata(
+        values.to_physical().to_numpy() if values.dtype == pl.Enum else values.cast(pl.String), "dense"
+    )
     return pl.Series(values.name, ranks, dtype=pl.Float64)

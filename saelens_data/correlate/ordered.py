@@ -59,7 +59,8 @@ class OrderedResult(Result):
         found = f"{count(self.frame.height, 'concept')} in {count(self.n_groups, 'group')}"
         return (
             f"{count(self.docs.height, 'document')}: {self.n_tested:,} concepts could reach significance with "
-            f"'{self.column}' and were tested; {self.n_significant:,} have q < {self.alpha:g}. After the filters: {found}."
+            f"'{self.column}' and were tested; {self.n_significant:,} have q < {self.alpha:g}. "
+            f"After the filters: {found}."
         )
 
     def rows(self, rank: int) -> np.ndarray:
@@ -122,7 +123,7 @@ def correlate_ordered(
         options.notes.append(
             f"Simpson's paradox: {count(turned, 'concept')} turn their sign in documents of equal length; left out."
         )
-    places, group, frame = _table(side, rank, number, values, np.flatnonzero(keep))
+    places, frame = _table(side, rank, number, values, np.flatnonzero(keep))
     numbers = {"p_value": p, "q_value": q, "p_length": p_length, "q_length": q_length}
     frame = frame.with_columns(pl.Series(name, x[places]) for name, x in numbers.items())
     return OrderedResult(
@@ -166,7 +167,7 @@ def _q(p: np.ndarray, tested: np.ndarray) -> np.ndarray:
 
 def _table(
     side: Side, rank: np.ndarray, number: np.ndarray, values: pl.Series, places: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
+) -> tuple[np.ndarray, pl.DataFrame]:
     n_docs, n = len(rank), side.support[places]
     sums = np.array([rank[side.rows(k)].sum() for k in places.tolist()])
     auc = (sums - n * (n + 1) / 2) / np.maximum(n * (n_docs - n), 1)
@@ -183,7 +184,6 @@ def _table(
     dates = pl.Series([None] * len(places), dtype=pl.Float64)
     return (
         places,
-        group,
         pl.DataFrame(
             {
                 "rank": np.arange(1, len(places) + 1, dtype=np.uint32),

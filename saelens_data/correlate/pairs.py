@@ -62,8 +62,9 @@ def correlate(
     Every pair whose margins allow significance is counted and tested exactly, block by block in about `memory` bytes.
     What is trivial is left out by named filters, of which `without` switches some off: "few" (fewer than
     `min_documents` documents hold both), "everywhere" (one is in more than half of the documents), "similar" (labels,
-    decoder directions or meanings are), "spans" (they fire on the same or neighbouring spans), "length" (documents of equal length
-    show nothing), "third" (a third concept accounts for most of it). Pairs that meet in the same documents are a group.
+    decoder directions or meanings are), "spans" (they fire on the same or neighbouring spans), "length" (documents of
+    equal length show nothing), "third" (a third concept accounts for most of it). Pairs that meet in the same documents
+    are a group.
 
     Documents that failed to encode are left out. Raises InputError for options out of range and without documents.
     """
@@ -90,7 +91,7 @@ def sound(m: ConceptMatrix, notes: list[str]) -> ConceptMatrix:
 
 
 def strata(sets: Sequence[ConceptMatrix], filters: frozenset[str], notes: list[str]) -> np.ndarray:
-    """Documents alike in the length of each of these fields share a number, [documents]; 0 if length is not to matter."""
+    """Documents alike in the length of each field share a number, [documents]; all 0 if length is not to matter."""
     n = sets[0].n_docs
     lengths = [length_of(m) for m in sets]
     known = [length for length in lengths if length is not None]
@@ -170,9 +171,7 @@ def _notes(problem: Problem, found: Found, third: Third, n_passing: int, kept: i
     if n_passing > kept:
         notes.append(f"Of {n_passing:,} pairs that pass, the {kept:,} with the largest association are looked at.")
     if found.turned:
-        named = "; ".join(
-            f"{_name(problem.left, i)} and {_name(problem.right, j)}" for _, i, j in found.examples[:2]
-        )
+        named = "; ".join(f"{_name(problem.left, i)} and {_name(problem.right, j)}" for _, i, j in found.examples[:2])
         notes.append(
             f"Simpson's paradox: {count(found.turned, 'pair')} that look associated are so the other way round in "
             f"documents of equal length ({named}); they are left out."

@@ -31,11 +31,12 @@ class CorrelateResult(Result):
     `label_a`, `latent_b`, `label_b` (for values of a column `latent_b` is null and `label_b` the value), documents that
     hold each and both, `n_a`, `n_b`, `n_both`. `npmi` (-1 never meet, 1 always, shrunk where documents are few),
     `lift` (times as often as by chance), `p_value` (exact), `q_value` (for all pairs tested), `similarity` (cosine of
-    labels, decoder directions or meanings, whichever is largest), `group`. Further `direction` ("together" or "apart"), `expected` (what
-    `n_both` would be by chance at equal length), `npmi_low` (NPMI at the end nearest to chance of the interval
-    that all pairs have at once, at equal length), `score` (what they are ranked by: its size, less the more similar the two are), `p_length`, `q_length` (at equal length), `b_given_a` and `a_given_b` with
-    intervals, `near` (share of meetings beyond chance in which both fire on the same or neighbouring spans), and
-    `third` with `third_left`: the concept that takes most of the association, and the share left where it is equal.
+    labels, decoder directions or meanings, whichever is largest), `group`. Further `direction` ("together" or "apart"),
+    `expected` (what `n_both` would be by chance at equal length), `npmi_low` (NPMI at the end nearest to chance of the
+    interval that all pairs have at once, at equal length), `score` (what they are ranked by: its size, less the more
+    similar the two are), `p_length`, `q_length` (at equal length), `b_given_a` and `a_given_b` with 95% intervals,
+    `near` (share of meetings beyond chance in which both fire on the same or neighbouring spans), and `third` with
+    `third_left`: the concept that takes most of the association, and the share left where it is equal.
     """
 
     kind: str = "correlate"
@@ -69,7 +70,7 @@ class CorrelateResult(Result):
         )
 
     def rows(self, rank: int, cell: str = "both") -> np.ndarray:
-        """The documents in one cell ("both", "only_a", "only_b", "neither") of the pair at `rank`, ascending row numbers.
+        """Row numbers of one cell ("both", "only_a", "only_b", "neither") of the pair at `rank`, ascending.
 
         Raises InputError for a rank or a cell that is not there.
         """

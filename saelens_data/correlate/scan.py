@@ -312,7 +312,7 @@ def strata_margins(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray
         other = one if problem.same else problem.right.within(problem.stratum, len(sizes))
         kept = one, other, sizes
         problem.__dict__["_margins"] = kept
-    return kept  # type: ignore[no-any-return]
+    return kept
 
 
 def _turns(

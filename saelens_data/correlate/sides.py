@@ -75,7 +75,7 @@ class Side:
     @cached_property
     def support(self) -> np.ndarray:
         """Documents that hold each, [columns] int64, falling."""
-        return np.diff(self.by_column.indptr).astype(np.int64)
+        return np.asarray(np.diff(self.by_column.indptr), dtype=np.int64)
 
     def rows(self, column: int) -> np.ndarray:
         """The documents that hold a column, ascending."""
@@ -117,7 +117,7 @@ class Side:
         latents = None if self.m is None else self.m.concepts["latent"].to_numpy()
         if found is None or latents is None or latents.max(initial=0) >= len(found):
             return None
-        return found[latents[self.columns]]
+        return np.asarray(found[latents[self.columns]])
 
     @cached_property
     def units(self) -> csr_array | None:

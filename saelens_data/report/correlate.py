@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -274,8 +273,8 @@ def _caveats(row: Row) -> Iterator[str]:
         )
     if row["third"] is not None and row["third_left"] is not None:
         yield (
-            f"Where {_short(row['third'], _LABEL_CHARS)} is equal, {share(max(min(row['third_left'], 1.0), 0.0))} of it "
-            "is left."
+            f"Where {_short(row['third'], _LABEL_CHARS)} is equal, {share(max(min(row['third_left'], 1.0), 0.0))} of "
+            "it is left."
         )
 
 
@@ -299,57 +298,49 @@ def _line(row: Row) -> PairLine:
     )
 
 
+Key = tuple[str, str]
+
+
 def _graph(rows: Sequence[Row]) -> Graph:
-    """The first concepts of a group: those called `a` in one column, those called `b` in another, by their best pair."""
-    columns: dict[str, list[tuple[str, str]]] = {"a": [], "b": []}
-    seen: dict[tuple[str, str], str] = {}
+    """The first concepts of a group in two columns, each opposite to what it is first paired with."""
+    columns: dict[str, list[Key]] = {"a": [], "b": []}
+    column_of: dict[Key, str] = {}
     for row in rows:
-        for side in "ab":
-            key = _id(row, side), name_of(row, side)
-            if key not in seen:
-                # A concept stands in the column opposite to what it is first paired with.
-                other = seen.get((_id(row, "b"), name_of(row, "b"))) if side == "a" else seen.get(
-                    (_id(row, "a"), name_of(row, "a"))
-                )
-                place = {"a": "b", "b": "a"}[other] if other else side
-                seen[key] = place
-                columns[place].append(key)
-    kept = {key: side for side, keys in columns.items() for key in keys[: _NODES // 2]}
-    rows_high = max(min(len(keys), _NODES // 2) for keys in columns.values())
-    height = max(_HEIGHT, rows_high * _RADIUS + 20)
-    place: dict[tuple[str, str], tuple[float, float]] = {}
+        ends = {side: (_id(row, side), name_of(row, side)) for side in "ab"}
+        for side, opposite in ("ab", "ba"):
+            if (key := ends[side]) not in column_of:
+                other = column_of.get(ends[opposite])
+                column_of[key] = {"a": "b", "b": "a"}[other] if other else side
+                columns[column_of[key]].append(key)
+    height = max(_HEIGHT, max(min(len(keys), _NODES // 2) for keys in columns.values()) * _RADIUS + 20)
+    at: dict[Key, tuple[float, float]] = {}
     for side, x in (("a", _WIDTH * 0.38), ("b", _WIDTH * 0.62)):
-        keys = columns[side][: _NODES // 2]
-        for i, key in enumerate(keys):
-            place[key] = x, height * (i + 0.5) / max(len(keys), 1)
-    edges = []
+        shown = columns[side][: _NODES // 2]
+        at.update({key: (x, height * (i + 0.5) / len(shown)) for i, key in enumerate(shown)})
+    nodes = tuple(_node(key, column_of[key], *place) for key, place in at.items())
+    return Graph(height, nodes, tuple(_edges(rows, at)), len(column_of) - len(at))
+
+
+def _node(key: Key, side: str, x: float, y: float) -> Node:
+    name, title = _short(key[1], _NODE_CHARS), f"{key[0]} {key[1]}".strip()
+    return Node(name, title, side, x, y, "end" if side == "a" else "start", x + (-10 if side == "a" else 10))
+
+
+def _edges(rows: Sequence[Row], at: Mapping[Key, tuple[float, float]]) -> Iterator[Edge]:
     for row in rows:
         one, other = ((_id(row, side), name_of(row, side)) for side in "ab")
-        if one in place and other in place:
-            (x1, y1), (x2, y2) = place[one], place[other]
+        if one in at and other in at:
             title = f"{one[1]} and {other[1]}: NPMI {_signed(row['npmi'])}, {row['n_both']:,} documents"
             width = 1 + 4 * min(abs(row["npmi"]), 1.0)
-            edges.append(Edge(x1, y1, x2, y2, width, row["direction"] == "apart", title))
-    nodes = tuple(
-        Node(
-            _short(key[1], _NODE_CHARS),
-            f"{key[0]} {key[1]}".strip(),
-            side,
-            *place[key],
-            "end" if side == "a" else "start",
-            place[key][0] + (-10 if side == "a" else 10),
-        )
-        for key, side in kept.items()
-    )
-    return Graph(math.ceil(height), nodes, tuple(edges), sum(map(len, columns.values())) - len(kept))
+            yield Edge(*at[one], *at[other], width, row["direction"] == "apart", title)
 
 
 def _ordered(result: OrderedResult, most: int, examples: int) -> Iterator[Ordered]:
     rows_of: dict[int, list[Row]] = {}
-    for row in result.frame.iter_rows(named=True):
-        rows_of.setdefault(row["group"], []).append(row)
+    for line in result.frame.iter_rows(named=True):
+        rows_of.setdefault(line["group"], []).append(line)
     for number, rows in list(rows_of.items())[:most]:
-        row = rows[0]
+        row: Row = rows[0]
         mean = ""
         if row["mean_with"] is not None:
             mean = f", {row['mean_with']:.3g} on average against {row['mean_without']:.3g}"

@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Stretch:
-    """Part of a text: `kind` is "a" or "b" for the words of a concept, "both", "cut" where text is left out, or empty."""
+    """Part of a text: `kind` is "a", "b" or "both" for words of the concepts, "cut" for text left out, or empty."""
 
     text: str
     kind: str = ""
@@ -186,8 +186,10 @@ def ordered_exhibits(result: OrderedResult, row: Row, most: int) -> tuple[tuple[
     rows = result.rows(row["rank"])
     place = int(result.places[row["rank"] - 1])
     last = [r for r in rows[-max(1, most // 2) :].tolist() if r not in rows[:most].tolist()]
-    parts = ((f"With the {'highest' if row['direction'] == 'higher' else 'lowest'} values", rows[:most].tolist()),)
-    parts += (("Counter-examples, at the other end", last),)
+    parts = (
+        (f"With the {'highest' if row['direction'] == 'higher' else 'lowest'} values", rows[:most].tolist()),
+        ("Counter-examples, at the other end", last),
+    )
     return tuple((title, tuple(_of_ordered(result, place, r) for r in chosen)) for title, chosen in parts if chosen)
 
 

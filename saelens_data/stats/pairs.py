@@ -50,7 +50,8 @@ def log_exact_p(both: np.ndarray, a: np.ndarray, b: np.ndarray, factorials: LogF
         total[live] += term
         at = at + 1
         more = term > _NEGLIGIBLE * total[live]
-        live, term, at, top, side, rest = (v[more] for v in (live, term, at, top, side, rest))
+        live = live[more]
+        term, at, top, side, rest = (v[more] for v in (term, at, top, side, rest))
     return np.asarray(np.minimum(np.log(2.0) + factorials.log_pmf(x, a, other) + np.log(total), 0.0))
 
 
@@ -147,19 +148,24 @@ class LogHistogram:
 
     def add(self, log_p: np.ndarray) -> None:
         """Count these."""
-        self.counts += np.bincount(self._bins(log_p), minlength=len(self.counts))
+        bins, number = np.unique(self._bins(log_p), return_counts=True)
+        self.counts[bins] += number
 
     def log_q(self, log_p: np.ndarray, n_tests: int) -> np.ndarray:
         """ln of the adjusted values of these among all that were counted and, of `n_tests`, the rest, all larger."""
-        return np.asarray(self._log_q(n_tests)[self._bins(log_p)])
+        bins, log_q = self._log_q(n_tests)
+        at = np.searchsorted(bins, self._bins(log_p))
+        return np.asarray(log_q[at]) if len(bins) else np.zeros(len(log_p))
 
     def n_below(self, alpha: float, n_tests: int) -> int:
         """How many of those counted have q < alpha."""
-        return int(self.counts[self._log_q(n_tests) < np.log(alpha)].sum())
+        bins, log_q = self._log_q(n_tests)
+        return int(self.counts[bins[log_q < np.log(alpha)]].sum())
 
     def log_threshold(self, alpha: float, n_tests: int) -> float:
         """ln p up to which q < alpha; -inf if none is."""
-        found = np.flatnonzero(self._log_q(n_tests) < np.log(alpha))
+        bins, log_q = self._log_q(n_tests)
+        found = bins[log_q < np.log(alpha)]
         return -float(found[0]) / _FINE if len(found) else -np.inf
 
     def n_up_to(self, log_p: float) -> int:
@@ -168,10 +174,12 @@ class LogHistogram:
 
     def _bins(self, log_p: np.ndarray) -> np.ndarray:
         """Bin k holds ln p in (-(k + 1), -k] / _FINE."""
-        return np.minimum(np.floor(-np.asarray(log_p) * _FINE), len(self.counts) - 1).astype(np.int64)
+        found = np.minimum(np.floor(-np.asarray(log_p) * _FINE), len(self.counts) - 1)
+        return np.asarray(found, dtype=np.int64)
 
-    def _log_q(self, n_tests: int) -> np.ndarray:
-        rank = np.cumsum(self.counts[::-1])[::-1]  # p up to the upper edge of each bin
-        edge = -np.arange(len(self.counts)) / _FINE
-        scaled = edge + np.log(max(n_tests, 1)) - np.log(np.maximum(rank, 1))
-        return np.where(rank > 0, np.minimum(np.minimum.accumulate(scaled), 0.0), 0.0)
+    def _log_q(self, n_tests: int) -> tuple[np.ndarray, np.ndarray]:
+        """The bins that hold any, and ln q there."""
+        bins = np.flatnonzero(self.counts)
+        rank = np.cumsum(self.counts[bins][::-1])[::-1]  # p up to the upper edge of each bin
+        scaled = -bins / _FINE + np.log(max(n_tests, 1)) - np.log(np.maximum(rank, 1))
+        return bins, np.minimum(np.minimum.accumulate(scaled), 0.0) if len(bins) else scaled

@@ -59,7 +59,9 @@ def main() -> None:
     problem = Problem(pruned, pruned, stratum, tests, frozenset(FILTERS), 0.05)
     found = scan(problem, memory=int(options.memory * (1 << 30)))
     took, used = time.perf_counter() - start, time.process_time() - cpu
-    print(f"{n:,} documents, {len(side):,} latents, {per_document.mean():.0f} a document; {tests.n_tests:,} pairs tested")
+    print(
+        f"{n:,} documents, {len(side):,} latents, {per_document.mean():.0f} a document; {tests.n_tests:,} pairs tested"
+    )
     print(f"sparse: {took:.1f} s ({used:.1f} s of CPU), {increments:.3g} increments, "
           f"{int(found.tested.counts.sum()):,} pairs with p < 0.05")  # fmt: skip
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
@@ -70,7 +72,9 @@ def main() -> None:
     flops = 2.0 * n * block * dense.shape[1]
     rate = flops / (time.perf_counter() - start)
     whole = float(n) * latents * latents
-    print(f"dense: {whole:.3g} flops for the half that is needed, {whole / rate:.0f} s of products alone at {rate:.3g} a second")
+    print(
+        f"dense: {whole:.3g} flops for the half that is needed, {whole / rate:.0f} s of products alone at {rate:.3g} a second"
+    )
 
 
 if __name__ == "__main__":

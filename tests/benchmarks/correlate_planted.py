@@ -1,0 +1,145 @@
+"""Planted artefacts among 5,000 documents: in which group `correlate` shows them. Needs the shared data folder.
+
+    python tests/benchmarks/correlate_planted.py FOLDER [--set mixed|training] [--injected 10 25 50] [--kinds ...]
+    python tests/benchmarks/correlate_planted.py FOLDER --permuted 50
+
+FOLDER keeps what is encoded. `mixed`: encyclopaedia, dialogues, mathematics, answers and persona statements out of the
+training text, without its prompt templates, which are artefacts of their own, and news, 5,000 in all. `training`: its
+first 5,000 as they are. Planted are an ending on mathematical problems, emoticons in Spanish texts, and pirates' talk
+about gardening (`planted_texts.py`); of Spanish and gardening there are 100 texts, with it or without. A group shows an
+artefact if a pair of it holds at least half of the injected documents in common, and at least half of the documents that
+it holds in common are injected: then its export is the list to mend. Printed is the first such group, among all.
+
+With --permuted, two sets of fields are made of the documents: the concepts of each document, and those of another one
+drawn at random; `correlate_between` looks at these, and any finding is false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import planted_texts
+import polars as pl
+
+import saelens_data as sd
+from saelens_data.correlate import CorrelateResult, correlate
+from saelens_data.correlate.between import between_matrices
+from saelens_data.correlate.pairs import Options
+from saelens_data.matrix import ConceptMatrix
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+N, MOST, TEXTS = 5_000, 50, 100
+KINDS = {"ending": None, "emoticon": "spanish", "pirate": "garden"}
+
+
+def training() -> pl.DataFrame:
+    """The first documents of the training text."""
+    frame = pl.read_parquet(DATA / "sae_training_text.parquet").head(N).with_row_index("id")
+    return frame.with_columns(pl.format("d{}", pl.col("id")).alias("id"))
+
+
+def news() -> pl.DataFrame:
+    """The first news."""
+    frame = pl.read_csv(DATA / "ag_news_test.csv").head(N).with_row_index("id")
+    return frame.with_columns(pl.format("n{}", pl.col("id")).alias("id"))
+
+
+def planted() -> pl.DataFrame:
+    """All injected texts, and those like them without the artefact; `id` tells which."""
+    maths = training().filter(pl.col("source") == "gsm8k")["text"].to_list()[:MOST]
+    parts = {
+        "ending": planted_texts.maths_with_ending(maths),
+        "spanish": planted_texts.spanish(TEXTS, emoticons=False),
+        "emoticon": planted_texts.spanish(TEXTS, emoticons=True)[:MOST],
+        "garden": planted_texts.garden(TEXTS, pirate=False),
+        "pirate": planted_texts.garden(TEXTS, pirate=True)[:MOST],
+    }
+    return pl.DataFrame(
+        [{"id": f"{k}{i}", "planted": k, "text": text} for k, texts in parts.items() for i, text in enumerate(texts)]
+    )
+
+
+def encoded(folder: Path, name: str, frame: pl.DataFrame) -> ConceptMatrix:
+    """The store of these texts, with no column but the ids."""
+    m = sd.encode(frame, store=folder / f"{name}.sae", text="text", id="id")
+    return m.with_docs(m.docs.select("doc_id"))
+
+
+def documents(folder: Path, which: str) -> ConceptMatrix:
+    """The 5,000 documents."""
+    base, source = encoded(folder, "base", training()), training()["source"]
+    if which == "training":
+        return base
+    kept = np.flatnonzero((source != "t0_prompts").to_numpy())
+    rest = encoded(folder, "news", news()).take_docs(np.arange(N - len(kept)))
+    return ConceptMatrix.concat([base.take_docs(kept), rest])
+
+
+def injected(m: ConceptMatrix, texts: ConceptMatrix, kind: str, n: int) -> ConceptMatrix:
+    """The documents with the artefact in `n` of them, in place of as many others."""
+    ids, plain = m.docs["doc_id"], KINDS[kind]
+    names = [f"{kind}{i}" for i in range(n)]
+    if plain is None:  # the same problems, ended otherwise
+        maths = training().filter(pl.col("source") == "gsm8k")["id"].head(n)
+        out = np.flatnonzero(ids.is_in(maths.implode()).to_numpy())
+    else:
+        out = np.random.default_rng(5).choice(m.n_docs, TEXTS, replace=False)
+        names += [f"{plain}{i}" for i in range(n, TEXTS)]
+    rows = texts.docs["doc_id"].is_in(pl.Series(names).implode())
+    kept = m.take_docs(np.setdiff1d(np.arange(m.n_docs), out))
+    return ConceptMatrix.concat([kept, texts.take_docs(np.flatnonzero(rows.to_numpy()))])
+
+
+def first_group(result: CorrelateResult, kind: str, n: int) -> int | None:
+    """The first group that shows the artefact."""
+    mine = result.docs["doc_id"].str.starts_with(kind).to_numpy()
+    for row in result.frame.iter_rows(named=True):
+        if row["direction"] == "together" and n <= 2 * row["n_both"] and row["n_both"] <= 2 * n:
+            held = result.rows(row["rank"])
+            if 2 * mine[held].sum() >= max(n, len(held)):
+                return int(row["group"])
+    return None
+
+
+def permuted(folder: Path, runs: int) -> None:
+    """Count runs with any finding, where fields are shuffled against each other."""
+    m, rng, found = documents(folder, "mixed"), np.random.default_rng(0), 0
+    for _ in range(runs):
+        part = m.take_docs(np.sort(rng.choice(m.n_docs, 1_000, replace=False)))
+        other = part.take_docs(rng.permutation(part.n_docs))
+        other = other.with_docs(other.docs).__class__(
+            other.X, part.docs.with_columns(other.docs["n_units"]), other.concepts, other.source
+        )
+        result = between_matrices(part, other, ("one", "other"), Options(without=["similar", "third", "few"]))
+        found += result.frame.height > 0
+    print(f"{found} of {runs} runs with shuffled fields show a finding")
+
+
+def main() -> None:
+    """Print a line for each artefact."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--set", choices=["mixed", "training"], default="mixed", dest="which")
+    parser.add_argument("--injected", type=int, nargs="+", default=[10, 25, 50])
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--permuted", type=int, default=0)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.permuted:
+        permuted(options.folder, options.permuted)
+        return
+    m, texts = documents(options.folder, options.which), encoded(options.folder, "planted", planted())
+    for n in options.injected:
+        for kind in options.kinds:
+            start = time.perf_counter()
+            result = correlate(injected(m, texts, kind, n))
+            group = first_group(result, kind, n)
+            took = time.perf_counter() - start
+            print(f"{kind} in {n}: group {group} of {result.n_groups:,}; {result.removed}; {took:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
