@@ -56,6 +56,7 @@ _AXIS = stack(
         metavar="FILE",
         help="Group by the concepts of this table: a column latent, and weight if they count differently.",
     ),
+    click.option("--keep-languages", is_flag=True, help="Do not leave out what tells languages apart."),
     click.option("--show-axis", is_flag=True, help="Show the concepts that were chosen and why, and group nothing."),
 )
 _METHOD = stack(
@@ -119,7 +120,7 @@ def cluster_command(
         if path is not None:
             check_target(path, suffixes)
     reading = {name: options.pop(name) for name in ("text", "limit", "encoder", "dtype")} | {"id": options.pop("id_")}
-    axis = {name: options.pop(name) for name in ("by", "concepts", "without")}
+    axis = {name: options.pop(name) for name in ("by", "concepts", "without", "keep_languages")}
     if not show_axis and options["k"] is None and options["method"] != "hdbscan":
         raise InputError("how many clusters? Give -k with a number, or -k auto to have it chosen by stability")
     (m,) = open_or_encode(store, **reading)
@@ -188,6 +189,7 @@ def _view(frame: pl.DataFrame) -> pl.DataFrame:
             "documents": row["size"],
             "share": share(row["share"]),
             "stability": f"{row['stability']:.2f}",
+            **({"nearest": f"{plain(row['nearest'])} {share(row['nearest_share'])}"} if "nearest" in row else {}),
             "set apart by": plain("; ".join(row["concepts"][:_SHOWN]))
             if row["apart"]
             else "(no concept passes the test)",

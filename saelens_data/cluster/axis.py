@@ -26,7 +26,8 @@ class Axis:
     counts beside what its variance says. `table` has a row for each: latent, label, weight, density, why.
     `unwanted`: what is taken out; `space`: where these concepts are best looked at, None for no opinion. `within` [r,
     dim] float32: orthonormal directions, along which alone a reconstruction looks; None for all.
-    `notes`: how the choice came about, in sentences.
+    `values` of a known axis, and `nearest` [documents] int64, the one each document is nearest to; None for other axes.
+    `notes`: how the choice came about, in sentences. `before`: the same axis with nothing left out; None for itself.
     """
 
     columns: np.ndarray
@@ -35,7 +36,10 @@ class Axis:
     unwanted: tuple[Unwanted, ...] = ()
     space: Space | None = None
     within: np.ndarray | None = None
+    values: tuple[str, ...] = ()
+    nearest: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    before: Axis | None = None
 
     @property
     def n(self) -> int:

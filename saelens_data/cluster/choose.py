@@ -9,7 +9,7 @@ or documents that do not differ along it, are not cut up all the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -35,7 +35,7 @@ DROPPED_F = 5.0
 #: What the topic is not: left out of it where documents differ in it. Languages are left out of other axes, too.
 FORM = ("style", "language")
 #: Documents differ in an axis that makes up this share of the variance of what their concepts write. Measured: style
-#: has 0.21 to 0.34 of it in sets of many styles and 0.11 to 0.14 in news, bills and customers' questions; language 0.54
+#: has 0.26 to 0.52 of it in sets of many styles and 0.11 to 0.15 in news, bills and customers' questions; language 0.54
 #: to 0.60 in sets of three languages and 0.02 to 0.05 in English ones.
 MATTERS = 0.17
 #: Documents that are looked at to see how much an axis matters among them, and what share may have one value.
@@ -61,6 +61,7 @@ class _Part:
     notes: tuple[str, ...] = ()
     axis: str | None = None
     within: np.ndarray | None = None
+    contrast: Contrast | None = None
 
 
 def choose_axis(
@@ -75,8 +76,9 @@ def choose_axis(
     """The concepts for phrases `by`, a concept query, or a table `latents`, without what `without` says.
 
     With `without` alone, all concepts but those. Languages are left out unasked where the documents are in several and
-    an axis is asked for by words, unless `keep_languages`. Raises InputError, with the evidence, where the encoder does
-    not see the axis or the documents do not differ along it; for an empty phrase; and where the encoder is not at hand.
+    an axis is asked for by words, unless `keep_languages`. Its `before` is the axis with nothing left out. Raises
+    InputError, with the evidence, where the encoder does not see the axis or the documents do not differ along it; for
+    an empty phrase; and where the encoder is not at hand.
     """
     if latents is not None and (by or concepts is not None):
         raise InputError("the concepts are given twice, by a table and by words: leave one out")
@@ -96,7 +98,12 @@ def choose_axis(
     if (by or without) and not keep_languages and (extra := chooser.languages(parts, without)):
         unwanted.append(extra[0])
         notes.append(extra[1])
-    return _joined(m, chooser, parts, weights, unwanted, notes)
+    axis = _joined(m, chooser, parts, weights, unwanted, notes)
+    if not unwanted:
+        return axis
+    # Of the topic, whose concepts are what is left, all were there before.
+    whole = [_Part(chooser.active, "all concepts", None) if part.axis == TOPIC else part for part in parts]
+    return replace(axis, before=_joined(m, _Chooser(m), whole, weights, [], []))
 
 
 def _joined(
@@ -130,8 +137,18 @@ def _joined(
         tuple(unwanted),
         spaces.pop() if len(spaces) == 1 else None,
         parts[0].within if len(parts) == 1 else None,
+        *_nearest(m, parts),
         tuple(dict.fromkeys((*(note for part in parts for note in part.notes), *notes))),
     )
+
+
+def _nearest(m: ConceptMatrix, parts: list[_Part]) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The values of the one known axis that was asked for, and which each document is nearest to."""
+    found = parts[0].contrast if len(parts) == 1 else None
+    if found is None:
+        return (), None
+    X = m.pooled("mean").X if m.evidence is not None else m.X
+    return found.values, found.nearest(X, m.concepts["latent"].to_numpy())
 
 
 class _Chooser:
@@ -166,7 +183,7 @@ class _Chooser:
         if not found:
             raise InputError(
                 "the query names no concept to group by: give phrases or latents without a level, such as "
-                '"refusal" or latent:14'
+                '"refusal" or #14'
             )
         parts, without = [], []
         for concept, _, sign in found:
@@ -229,19 +246,19 @@ class _Chooser:
             )
         common = ", ".join(f"{found.values[i]} {share(shares[i])}" for i in np.argsort(-shares, kind="stable")[:4])
         note = (
-            f"'{asked.phrase}' is the axis {asked.axis}: {count(len(columns), 'concept')} that tell its "
+            f"'{asked.phrase}' is read as the axis {asked.axis}: {count(len(columns), 'concept')} that tell its "
             f"{count(len(found.values), 'value')} apart in contrast texts (held out: right for {score}). "
             f"Nearest values here: {common}."
         )
         why = f"{asked.axis}: varies with its values"
         if asked.axis in _BY_DIRECTIONS:
             within = _spanned(found.effects @ decoder_of(self.m), len(found.values)).astype(np.float32)
-            return _Part(columns, why, "reconstruction", F, (note,), asked.axis, within)
-        return _Part(columns, why, "svd", F, (note,), asked.axis)
+            return _Part(columns, why, "reconstruction", F, (note,), asked.axis, within, found)
+        return _Part(columns, why, "svd", F, (note,), asked.axis, None, found)
 
     def _topic(self, phrase: str) -> _Part:
         """All that the documents' form does not say; all concepts, where the form is much the same."""
-        form = [name for name in FORM if self.differing(name) >= MATTERS]
+        form = [name for name in FORM if self.matters(name)]
         if not form:
             note = (
                 f"'{phrase}' is taken to be what style and language leave; these documents hardly differ in either, so "
@@ -301,7 +318,7 @@ class _Chooser:
         found, notes = [], []
         phrases = list(dict.fromkeys(without))
         if any(part.axis == TOPIC for part in parts):
-            phrases += [name for name in FORM if name not in phrases and self.differing(name) >= MATTERS]
+            phrases += [name for name in FORM if name not in phrases and self.matters(name)]
         for phrase in phrases:
             asked = self._understood(phrase)
             if any(part.axis is not None and part.axis == asked.axis for part in parts):
@@ -309,7 +326,7 @@ class _Chooser:
             one, dropped = self._leave_out(asked, parts)
             found.append(one)
             if phrase in without:
-                notes.append(f"Left out: {one.name} ({count(dropped, 'concept')} dropped).")
+                notes.append(f"Left out: {one.name}" + (f" ({count(dropped, 'concept')} dropped)." if dropped else "."))
         return found, notes
 
     def _leave_out(self, asked: Asked, parts: list[_Part]) -> tuple[Unwanted, int]:
@@ -351,15 +368,20 @@ class _Chooser:
         wanted = {part.axis for part in parts}
         if "language" in left_out | wanted or TOPIC in wanted:  # the topic leaves languages out by itself
             return None
-        part = self.differing("language")
-        if part < MATTERS:
+        if not self.matters("language"):
             return None
+        part = self.differing("language")
         one, dropped = self._leave_out(Asked("language", "language"), parts)
         note = (
             f"The documents are in several languages ({share(part)} of what distinguishes them), so language is left "
             f"out as well ({count(dropped, 'concept')} dropped); keep_languages (--keep-languages) keeps it in."
         )
         return one, note
+
+    def matters(self, name: str) -> bool:
+        """Whether documents differ in an axis of form: of what languages leave, where these are several."""
+        languages = self.differing("language") if name != "language" else 0.0
+        return self.differing(name) / max(1 - languages, 0.05) >= MATTERS
 
     def differing(self, name: str) -> float:
         """How much of the variance of what documents' concepts write lies along an axis, 0 to 1; 0 if unknown."""
@@ -370,11 +392,11 @@ class _Chooser:
                 return 0.0
             directions = _spanned(found.effects @ decoder_of(self.m), len(found.values))
             self._differing[name] = share_of(self._looked_at(), (W @ directions.T).astype(np.float32), W)
-        return self._differing[name]
+        return float(self._differing[name])
 
     def _decoder(self) -> np.ndarray:
         """What each concept of the matrix writes, [concepts, dim]."""
-        return decoder_of(self.m)[self.latents]
+        return np.asarray(decoder_of(self.m)[self.latents])
 
     def _looked_at(self) -> csr_array:
         """Mean activations of some of the documents, evenly chosen."""
@@ -446,4 +468,4 @@ def _spanned(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def _evenly(n: int, wanted: int) -> np.ndarray:
-    return np.unique(np.linspace(0, n - 1, wanted).astype(np.int64))
+    return np.asarray(np.unique(np.linspace(0, n - 1, wanted).astype(np.int64)))

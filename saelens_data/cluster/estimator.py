@@ -30,6 +30,7 @@ class ConceptClusterer(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         concepts: str | None = None,
         without: str | Sequence[str] | None = None,
         latents: pl.DataFrame | None = None,
+        keep_languages: bool = False,
         method: Method = "kmeans",
         least: int | None = None,
         pooling: Literal["mean", "max"] = "mean",
@@ -40,6 +41,7 @@ class ConceptClusterer(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.concepts = concepts
         self.without = without
         self.latents = latents
+        self.keep_languages = keep_languages
         self.method = method
         self.least = least
         self.pooling = pooling

@@ -28,7 +28,8 @@ class ClusterResult(Result):
     Columns: `cluster` (from 0), `name`, `size` (documents), `share` (of those assigned), `stability` (Jaccard index
     with the cluster most like it when documents are drawn again), `membership` (its mean), `concepts` and `latents`
     (the first, ten at most, that set it apart; null where none passes the test), `apart` (how many these are), and
-    `central` (the document nearest to its centre).
+    `central` (the document nearest to its centre). Of a known axis also `nearest` and `nearest_share`: the value that
+    most of its documents are nearest to, by contrast texts, and how many these are.
     """
 
     kind: str = "cluster"

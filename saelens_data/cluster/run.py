@@ -17,7 +17,7 @@ from saelens_data.cluster.hierarchy import merge_tree
 from saelens_data.cluster.leakage import left_out
 from saelens_data.cluster.methods import METHODS, Clusters, Method, hdbscan, kmeans, spectral
 from saelens_data.cluster.naming import Naming, Regroup, name_clusters
-from saelens_data.cluster.quality import MOST, SHARE, Agreement, Grouping, agreement, silhouette, stability
+from saelens_data.cluster.quality import MOST, SHARE, Agreement, Grouping, agreement, crossed, silhouette, stability
 from saelens_data.cluster.result import ClusterResult
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
@@ -38,13 +38,14 @@ class Options:
     seed: int
 
 
-def cluster(
+def cluster(  # noqa: PLR0913 - one question, and what it may be asked with
     m: ConceptMatrix,
     by: str | Sequence[str] | None = None,
     *,
     concepts: str | None = None,
     without: str | Sequence[str] | None = None,
     latents: pl.DataFrame | None = None,
+    keep_languages: bool = False,
     k: int | Literal["auto"] | None = None,
     method: Method = "kmeans",
     least: int | None = None,
@@ -56,7 +57,8 @@ def cluster(
     """Group the documents by the concepts of an axis, and say what sets each cluster apart and how far to trust it.
 
     The axis: phrases `by`, a query `concepts` of the concept language, or a table `latents` with a column "latent" (and
-    "weight", if they count differently); all concepts without any. `without`: phrases for what is to be left out.
+    "weight", if they count differently); all concepts without any. `without`: phrases for what is to be left out; where
+    documents are in several languages and words choose the axis, language is, too, unless `keep_languages`.
     `method`: "kmeans" and "spectral" (the paper's; for small sets) make `k` clusters, "auto" being chosen by stability;
     "hdbscan" finds how many there are of at least `least` documents. `truth` and `leakage` name columns that the
     clusters are compared with: what they should follow, and what they should not.
@@ -68,7 +70,7 @@ def cluster(
     _check(m, options, truth, leakage)
     by, without = _phrases(by), _phrases(without)
     m, notes = _usable(m)
-    axis = find_axis(m, by, concepts=concepts, without=without, latents=latents)
+    axis = find_axis(m, by, concepts=concepts, without=without, latents=latents, keep_languages=keep_languages)
     most = DIMENSIONS if k is None else FOR_EACH * (max(TRIED) if k == "auto" else k)
     placed = coordinates(m, axis, pooling=pooling, dimensions=most, seed=seed)
     auto = choose_k(placed.P, seed=seed) if k == "auto" else None
@@ -92,8 +94,8 @@ def cluster(
         quality["truth"] = agreement(whole, _codes(m, truth))
     if leakage is not None:
         quality["leakage"] = agreement(whole, _codes(m, leakage))
-    if without:
-        before = _before(m, find_axis(m, by, concepts=concepts, latents=latents), replace(options, k=found.k))
+    if axis.before is not None:
+        before = _before(m, axis.before, replace(options, k=found.k))
         quality["left_out"] = left_out(m, axis.unwanted, whole, before)
         if leakage is not None:
             quality["leakage_before"] = agreement(before, _codes(m, leakage))
@@ -179,6 +181,7 @@ def find_axis(
     concepts: str | None = None,
     without: str | Sequence[str] | None = None,
     latents: pl.DataFrame | None = None,
+    keep_languages: bool = False,
 ) -> Axis:
     """The concepts that `cluster` takes for these arguments; its `table` can be edited and given as `latents`."""
     by, without = _phrases(by), _phrases(without)
@@ -186,7 +189,7 @@ def find_axis(
         return all_concepts(m)
     from saelens_data.cluster.choose import choose_axis  # noqa: PLC0415
 
-    return choose_axis(m, by=by, concepts=concepts, without=without, latents=latents)
+    return choose_axis(m, by=by, concepts=concepts, without=without, latents=latents, keep_languages=keep_languages)
 
 
 def _usable(m: ConceptMatrix) -> tuple[ConceptMatrix, list[str]]:
@@ -265,7 +268,7 @@ def _told(
         "quality": {key: asdict(value) if isinstance(value, Agreement) else value for key, value in quality.items()},
     }
     return ClusterResult(
-        frame=_frame(found, naming, quality, examples),
+        frame=_frame(found, naming, quality, examples).with_columns(_nearest(axis, placed, found)),
         parameters=parameters,
         notes=(*notes, *axis.notes, *_notes(m, placed, found, naming, quality, options.k)),
         m=m,
@@ -279,6 +282,17 @@ def _told(
         tree=merge_tree(found.centres, found.sizes),
         curve=auto.curve if auto else None,
     )
+
+
+def _nearest(axis: Axis, placed: Coordinates, found: Clusters) -> list[pl.Series]:
+    """Of each cluster the value of a known axis that most documents are nearest to, and their share; none otherwise."""
+    if axis.nearest is None:
+        return []
+    there = found.labels >= 0
+    table = crossed(found.labels[there], axis.nearest[placed.rows][there], found.k, len(axis.values))
+    most = table.argmax(axis=1)
+    part = table.max(axis=1) / np.maximum(table.sum(axis=1), 1)
+    return [pl.Series("nearest", [axis.values[i] for i in most]), pl.Series("nearest_share", part)]
 
 
 def _assignments(m: ConceptMatrix, placed: Coordinates, found: Clusters) -> pl.DataFrame:

@@ -83,4 +83,4 @@ def _main(X: csr_array, along: np.ndarray) -> np.ndarray:
     if total <= 0:
         return along[:, :0]
     order = np.argsort(-values, kind="stable")[:COMPONENTS]
-    return along @ vectors[:, order[values[order] >= LEAST_SHARE * total]]
+    return np.asarray(along @ vectors[:, order[values[order] >= LEAST_SHARE * total]])

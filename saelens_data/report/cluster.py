@@ -74,6 +74,8 @@ class Card:
     size: str
     again: str
     tone: str
+    #: The value of a known axis that most documents are nearest to, or "".
+    nearest: str
     stability: str
     membership: str
     concepts: tuple[Concept, ...]
@@ -159,6 +161,7 @@ def _card(result: ClusterResult, row: Row) -> Card:
         name=short(row["name"], _CHARS),
         size=f"{count(row['size'], 'document')}, {share(row['share'])}",
         again=words,
+        nearest=f"nearest to '{row['nearest']}': {share(row['nearest_share'])}" if "nearest" in row else "",
         tone=tone,
         stability=f"{stability:.2f}" if known else "unknown",
         membership=f"{row['membership']:.2f}",

@@ -4,8 +4,8 @@
         [--by "PHRASE"] [--without "PHRASE"] [--seeds 5] [--variants]
 
 All concepts first; then, for each truth, the concepts that words choose, where --by names them ("COLUMN=PHRASE"), and
-the oracle: the 100 latents that tell the values of the column apart best (F statistic of their means), each scaled to
-equal variance. Accuracy: each cluster stands for one value, matched for the most documents (Hungarian method). With a
+the oracle: the 100 latents that tell the values of the column apart best (F statistic of their means), placed as the
+words' concepts are and with the same left out; and in two spaces with nothing left out. Accuracy: each cluster stands for one value, matched for the most documents (Hungarian method). With a
 second truth, `leak` is what the clusters give away of it: (accuracy of the majority - largest share) / (1 - largest
 share). Means over seeds. --variants adds the other spaces, pooling by the maximum, roots of the values, and other
 numbers of dimensions.
@@ -134,6 +134,9 @@ def main() -> None:
             axis = choose_axis(m, by=[axes["by"][about]], without=without)
             show(f"by '{axes['by'][about]}' ({axis.n})", m, axis, k, truth, about, options=options)
         best = oracle(m, codes)
+        if about in axes["by"]:
+            same = replace(best, unwanted=axis.unwanted, space=axis.space, within=axis.within)
+            show(f"oracle: {ORACLE} latents by the truth, same method", m, same, k, truth, about, options=options)
         for space in ("reconstruction", "svd"):
             show(
                 f"oracle: {ORACLE} latents by the truth, {space}",
