@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -123,13 +123,13 @@ def _warnings_said() -> Iterator[None]:
         warnings.simplefilter("always", EncoderWarning)
         others = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, EncoderWarning):
                 say(f"note: {message}")
             else:
-                others(message, category, *where)
+                others(message, category, *where, **more)
 
-        warnings.showwarning = show
+        warnings.showwarning = cast("Any", show)
         yield
 
 
