@@ -7,8 +7,9 @@ FOLDER keeps what is encoded. `mixed`: encyclopaedia, dialogues, mathematics, an
 training text, without its prompt templates, which are artefacts of their own, and news, 5,000 in all. `training`: its
 first 5,000 as they are. Planted are an ending on mathematical problems, emoticons in Spanish texts, and pirates' talk
 about gardening (`planted_texts.py`); of Spanish and gardening there are 100 texts, with it or without. A group shows an
-artefact if a pair of it holds at least half of the injected documents in common, and at least half of the documents that
-it holds in common are injected: then its export is the list to mend. Printed is the first such group, among all.
+artefact if a pair of it holds at least half of the injected documents in common, and at least three quarters of the
+documents that it holds in common are injected: then its export is the list to mend, which that of two concepts of the
+kind of text itself is not. Printed is the first such group, among all.
 
 With --permuted, two sets of fields are made of the documents: the concepts of each document, and those of another one
 drawn at random; `correlate_between` looks at these, and any finding is false.
@@ -97,9 +98,9 @@ def first_group(result: CorrelateResult, kind: str, n: int) -> int | None:
     """The first group that shows the artefact."""
     mine = result.docs["doc_id"].str.starts_with(kind).to_numpy()
     for row in result.frame.iter_rows(named=True):
-        if row["direction"] == "together" and n <= 2 * row["n_both"] and row["n_both"] <= 2 * n:
-            held = result.rows(row["rank"])
-            if 2 * mine[held].sum() >= max(n, len(held)):
+        if row["direction"] == "together" and n <= 2 * row["n_both"]:
+            held = mine[result.rows(row["rank"])]
+            if held.sum() >= max(n / 2, 0.75 * len(held)):
                 return int(row["group"])
     return None
 
