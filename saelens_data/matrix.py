@@ -319,8 +319,8 @@ class ConceptMatrix:
         another SAE.
         """
         if isinstance(labels, LabelTable):
-            table = self.labels.adding(labels)
-            described = replace(self, concepts=table.describe(self.concepts), label_table=table)
+            all_labels = self.labels.adding(labels)
+            described = replace(self, concepts=all_labels.describe(self.concepts), label_table=all_labels)
             return described.backed(self.keeper)
         if "latent" not in labels.columns or "label" not in labels.columns:
             raise InputError(
