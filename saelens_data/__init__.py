@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saelens_data import datasets as datasets  # noqa: TC004
     from saelens_data.cluster import ClusterResult as ClusterResult
     from saelens_data.cluster import cluster as cluster
     from saelens_data.cluster.estimator import ConceptClusterer as ConceptClusterer
@@ -113,12 +114,15 @@ _PUBLIC = {
     "write_store": "store:write_store",
 }
 __all__ = list(_PUBLIC)
+__all__ += ["datasets"]  # a public module, imported as lazily
 
 
 class _Package(ModuleType):
     """Keeps the public function of a name, such as `diff`, where Python would bind the submodule of that name."""
 
     def __getattr__(self, name: str) -> Any:
+        if name == "datasets":
+            return import_module("saelens_data.datasets")
         if name not in _PUBLIC:
             raise AttributeError(f"module 'saelens_data' has no attribute '{name}'")
         module, attribute = _PUBLIC[name].split(":")
@@ -131,7 +135,7 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return list(_PUBLIC)
+        return list(__all__)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -17,11 +17,12 @@ from saelens_data.corpus_text import Column, Table, as_series
 from saelens_data.errors import InputError
 
 #: Columns taken for ids, the first that is there and fits.
-ID_COLUMNS = ("doc_id", "id", "uid", "uuid", "question_id", "conversation_id")
+ID_COLUMNS = ("doc_id", "id", "uid", "uuid", "question_id", "conversation_id", "conversation_hash", "comment_id")
 _PROMPTS = ("prompt", "question", "instruction", "query", "input")
 _ANSWERS = ("response", "answer", "completion", "output", "generation", "generated_text", "model_output", "reply")
 _TEXTS = (
     *("content", "body", "document", "tweet", "review", "comment", "sentence", "message", "post", "article"),
+    *("comment_text",),
     *("abstract", "summary", "description", "passage", "utterance", "prompt", "question", "instruction", "query"),
 )
 #: A column is guessed to hold the text if its strings are this many times longer than those of any other.
@@ -46,6 +47,8 @@ class Layout:
     needs: tuple[str, ...] = ()
     #: Whether the text must be a conversation.
     chat: bool = False
+    #: Whether a row holds two answers, each in a column of its own, of which the first is read.
+    two: bool = False
 
 
 #: The layouts that are recognised; the first that fits is taken.
@@ -54,9 +57,11 @@ LAYOUTS = (
     Layout("openai", ("messages",), chat=True),
     Layout("sharegpt", ("conversations",), chat=True),
     Layout("lmsys", ("conversation",), chat=True),
+    Layout("arena-pairs", ("conversation_a", "conversation_b"), chat=True, two=True),
     Layout("chat", ("chat", "dialogue", "dialog"), chat=True),
     Layout("choices", ("choices",), chat=True),
     Layout("alpaca-eval", ("output",), prompt=("instruction",), needs=("generator",)),
+    Layout("alpaca-eval-pairs", ("output_1", "output_2"), prompt=("instruction",), two=True),
     Layout("instruction", _ANSWERS, prompt=("instruction",), context=("input", "context")),
     Layout("prompt-response", _ANSWERS, prompt=_PROMPTS),
     Layout("text", ("text", *_ANSWERS, *_TEXTS)),
@@ -116,7 +121,12 @@ def _fit(layout: Layout, table: Table) -> Found | None:
     if text is None or (layout.prompt and prompt is None) or not names.keys() >= set(layout.needs):
         return None
     context = [names[c] for c in layout.context if c in names and _is_text(table.as_text(names[c]))]
-    return _found(layout.name, table, text, prompt, context)
+    found = _found(layout.name, table, text, prompt, context)
+    if layout.two and len(layout.text) > 1:
+        other = next((name for name in layout.text if name != text.lower()), text)
+        more = f"a row holds two answers, of which '{text}' was read: --text {other} (text=) reads the other"
+        found = replace(found, notes=(*found.notes, more))
+    return found
 
 
 def _found(schema: str, table: Table, text: str, prompt: str | None = None, context: Sequence[str] = ()) -> Found:

@@ -26,6 +26,7 @@ LAYERS = [
         "corpus_fields",
         "corpus_formats",
         "corpus_layouts",
+        "datasets",
     },
     {"readers", "sae"},
     {"encoders"},

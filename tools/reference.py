@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,16 +41,26 @@ def names() -> str:
     parts = ["## Python\n\n```python\nimport saelens_data as sd\n```\n"]
     for name in saelens_data.__all__:
         value = getattr(saelens_data, name)
-        is_error = inspect.isclass(value) and issubclass(value, Exception)
-        signature = "" if is_error else str(inspect.signature(value)).replace("saelens_data.", "")
-        parts.append(f"### sd.{name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(value)}\n")
-        if inspect.isclass(value):
-            parts += [
-                f"- `.{method}`: {(inspect.getdoc(member) or '').splitlines()[0]}\n"
-                for method, member in vars(value).items()
-                if not method.startswith("_") and (callable(member) or isinstance(member, (property, staticmethod)))
-                and inspect.getdoc(member)
-            ]  # fmt: skip
+        if inspect.ismodule(value):
+            parts.append(f"### sd.{name}\n\n{inspect.getdoc(value)}\n")
+            parts += [entry(f"{name}.{public}", getattr(value, public)) for public in value.__all__]
+        else:
+            parts.append(entry(name, value))
+    return "\n".join(parts)
+
+
+def entry(name: str, value: Any) -> str:
+    """One public name."""
+    is_error = inspect.isclass(value) and issubclass(value, Exception)
+    signature = "" if is_error else str(inspect.signature(value)).replace("saelens_data.", "")
+    parts = [f"### sd.{name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(value)}\n"]
+    if inspect.isclass(value):
+        parts += [
+            f"- `.{method}`: {(inspect.getdoc(member) or '').splitlines()[0]}\n"
+            for method, member in vars(value).items()
+            if not method.startswith("_") and (callable(member) or isinstance(member, (property, staticmethod)))
+            and inspect.getdoc(member)
+        ]  # fmt: skip
     return "\n".join(parts)
 
 
