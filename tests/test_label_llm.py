@@ -352,11 +352,77 @@ def test_an_endpoint_that_only_fails_is_given_up():
         assert len(server.served) <= 2 * (5 + 8)
 
 
-def test_an_endpoint_that_is_not_there_is_named():
+@pytest.mark.parametrize("latents", [1, 20])
+def test_an_endpoint_that_is_not_there_is_named_at_once(latents, alone):
+    """However patient: where nothing has answered yet, a wrong URL is likelier than a pause."""
     with Server() as server:
         pass
-    with pytest.raises(InputError, match="the connection failed"):
-        label(worded_matrix(20, 120), server, settings=replace(SETTINGS, patience=Patience(retries=0, pause=0.0)))
+    patient = replace(SETTINGS, patience=Patience(retries=50, pause=0.0))
+    with pytest.raises(InputError, match=r"no endpoint answers there: the connection failed .* is the server running"):
+        label(worded_matrix(latents, 120), server, settings=patient)
+    assert len([line for line in journal_lines(alone) if "sent" in line]) <= 3 * min(latents, 8)
+
+
+def test_a_page_that_is_no_endpoint_is_named_at_once():
+    with Server(faults=lambda number, body: "not json") as server:
+        with pytest.raises(InputError, match="no endpoint answers there: the answer is no chat completion"):
+            label(worded_matrix(1, 60), server, settings=replace(SETTINGS, patience=Patience(retries=50, pause=0.0)))
+        assert len(server.served) == 3
+
+
+def test_an_endpoint_that_answered_before_is_waited_for():
+    with Server(faults=lambda number, body: "drop" if 0 < number < 6 else None) as server:
+        found = label(worded_matrix(1, 60), server)
+    assert found.frame["score"].to_list() == [1.0]
+    assert found.calls == 3 + 5
+
+
+class Refusing(Server):
+    """Refuses whatever it is asked."""
+
+    status, says = 400, "invalid model ID"
+
+    def handle(self, request):
+        from llm_server import send
+
+        request.rfile.read(int(request.headers["content-length"]))
+        self.served.append(None)
+        send(request, self.status, {"error": {"message": self.says}})
+
+
+@pytest.mark.parametrize("latents", [1, 40])
+def test_where_no_call_has_an_answer_it_is_an_error_and_no_result(latents):
+    says = r"no call was answered|fails again and again"
+    with Refusing() as server, pytest.raises(InputError, match=rf"({says}) \(status 400: invalid model ID\)"):
+        label(worded_matrix(latents, 120), server)
+    assert len(server.served) <= 5 + 8
+
+
+def test_a_model_that_is_not_there_is_named():
+    with Refusing() as server:
+        server.status, server.says = 404, "Not Found"
+        with pytest.raises(
+            InputError, match=r"there is no model 'test' at .*, or no endpoint: check --model, and --base-url"
+        ):
+            label(worded_matrix(1, 60), server)
+
+
+def test_a_disk_that_is_full_ends_the_work_and_lets_nobody_wait(monkeypatch):
+    """A call that was reserved and could not be noted is given back, or other calls would wait for it for ever."""
+    from saelens_data.labels.journal import Journal
+
+    begin, begun = Journal.begin, []
+
+    def full(self, *about):
+        begun.append(about)
+        if len(begun) == 4:
+            raise OSError(28, "No space left on device")
+        return begin(self, *about)
+
+    monkeypatch.setattr(Journal, "begin", full)
+    with Server(delay=0.01) as server, pytest.raises(OSError, match="No space left"):
+        label(worded_matrix(30, 120), server, max_calls=4)
+    assert len(server.served) <= 4
 
 
 def test_a_judge_that_refuses_leaves_a_label_unproved_and_unused():
@@ -458,7 +524,7 @@ def test_interrupted_work_keeps_what_was_answered(monkeypatch):
 # --- what it would take
 
 
-def test_a_plan_sends_nothing_and_counts_what_is_sent(monkeypatch):
+def test_a_plan_sends_nothing_and_counts_what_is_sent(monkeypatch, alone):
     m = worded_matrix(6, 60, labels=["plain", None] * 3)
     arguments = {"model": "test", "settings": SETTINGS}
     with Server() as server:
@@ -466,6 +532,10 @@ def test_a_plan_sends_nothing_and_counts_what_is_sent(monkeypatch):
         assert not server.served
         found = label(m, server)
         after = plan_labels(m, base_url=server.url, **arguments)
+    # Never more: the most that the calls sent were reserved at, with labels as they came out.
+    sent = [line for line in journal_lines(alone) if "sent" in line]
+    reserved = sum(2 * line["read"] + 8 * line["written"] for line in sent) / 10**6
+    assert reserved <= plan.frame["most"][-1] < 1.5 * reserved
     total, left = plan.frame.row(-1, named=True), after.frame.row(-1, named=True)
     assert total["calls"] == found.calls == 6 + 6 + 3 + 6
     assert left["calls"] == 0
@@ -498,18 +568,51 @@ def test_the_key_is_nowhere(alone):
 
 
 def test_a_refused_key_is_one_sentence_without_the_key():
-    class Refusing(Server):
-        def handle(self, request):
-            from llm_server import send
-
-            request.rfile.read(int(request.headers["content-length"]))
-            send(request, 401, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
-
-    with Refusing() as server, pytest.raises(InputError) as error:
-        label(worded_matrix(10, 60), server)
+    with Refusing() as server:
+        server.status, server.says = 401, f"Incorrect API key provided: {KEY}"
+        with pytest.raises(InputError) as error:
+            label(worded_matrix(10, 60), server)
     assert "refuses the key (401" in str(error.value)
     assert KEY not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["hf_very secret", "hf_very\nsecret", "hf_very\u00e9secret"])
+def test_a_key_that_no_header_takes_is_refused_without_showing_it(key, monkeypatch, alone):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with Server() as server, pytest.raises(InputError, match="OPENAI_API_KEY holds a space") as error:
+        label(worded_matrix(1, 60), server)
+    assert not server.served
+    assert "secret" not in str(error.value)
+
+
+def test_a_line_break_after_the_key_is_left_out(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "hf_plain_0123\n")
+    with Server() as server:
+        label(worded_matrix(1, 60), server)
+    assert {s.key for s in server.served} == {"Bearer hf_plain_0123"}
+
+
+def test_what_a_function_complains_of_is_one_line_without_the_key():
+    def failing(messages):
+        if "You name" in messages[0]["content"]:
+            return answer_to({"messages": messages})
+        raise RuntimeError(f"401\nAuthorization: Bearer {KEY}\x1b[31m")
+
+    found = sd.label(
+        worded_matrix(1, 60), complete=failing, embed=letters, settings=replace(SETTINGS, patience=Patience(0))
+    )
+    assert found.frame["label"].to_list() == [word(0)]
+    assert found.frame["missing"].to_list() == [8 + 4]
+    with pytest.raises(InputError, match="no call was answered") as error:
+        sd.label(
+            worded_matrix(1, 60),
+            complete=lambda messages: failing([{"content": ""}]),
+            embed=letters,
+            settings=replace(SETTINGS, patience=Patience(0)),
+        )
+    for secret in (KEY, "\n", "\x1b"):
+        assert secret not in str(error.value)
 
 
 def test_without_a_key_or_the_package_it_says_what_to_do(monkeypatch):
@@ -593,7 +696,8 @@ def run(capsys, *arguments) -> tuple[int, str, str]:
 
 def test_the_command_labels_what_a_result_names_and_keeps_it(store, alone, capsys):
     result = alone / "diff.json"
-    result.write_text(json.dumps({"kind": "diff", "rows": [{"latent": 7}, {"latent": 0}]}))
+    tested = [{"latent": 7, "finding": True}, {"latent": 0, "finding": True}, {"latent": 3, "finding": False}]
+    result.write_text(json.dumps({"kind": "diff", "rows": tested}))
     sizes = ("--shown", 4, "--judged", 4, "--price", 2, 8, "--model", "test")
     with Server() as server:
         code, out, err = run(capsys, store, "--for", result, "--base-url", server.url, *sizes, "--dry-run", "-f", "csv")
@@ -620,6 +724,21 @@ def test_the_command_labels_what_a_result_names_and_keeps_it(store, alone, capsy
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.parametrize("name", ["diff.json", "diff.csv", "diff.jsonl", "diff.parquet"])
+def test_of_a_comparison_the_findings_are_labelled(alone, name):
+    from saelens_data.cli.label import _latents_in
+    from saelens_data.results import Result
+
+    frame = pl.DataFrame({"latent": [5, 2, 9], "finding": [True, True, False]})
+    Result(frame, {}, kind="diff").save(alone / name)
+    assert _latents_in(alone / name) == [5, 2]
+    Result(frame.filter(latent=9), {}, kind="diff").save(alone / name)
+    with pytest.raises(InputError, match="has no finding, so there is nothing to label"):
+        _latents_in(alone / name)
+    Result(frame.drop("finding"), {}, kind="concepts").save(alone / name)
+    assert _latents_in(alone / name) == [5, 2, 9]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -630,6 +749,11 @@ def test_the_command_labels_what_a_result_names_and_keeps_it(store, alone, capsy
         (("--latents", "1", "--dry-run"), "--dry-run is for asking a model: name it with --model"),
         (("--latents", "1", "--max-cost", "1"), "--max-cost is for asking a model: name it with --model"),
         (("--latents", "1", "--model", "m", "--base-url", "nowhere"), "is no endpoint"),
+        (
+            ("--latents", "1", "--model", "m", "--base-url", "http://localhost:x/v1"),
+            "the URL of the endpoint cannot be read",
+        ),
+        (("--latents", "1", "--model", "m", "--base-url", "http://[::1/v1"), "the URL of the endpoint cannot be read"),
         (("--latents", "1", "--model", "m", "--base-url", "http://127.0.0.1:9", "--max-cost", "1"), "needs prices"),
         (("--latents", "1", "--model", "m", "--base-url", "http://127.0.0.1:9", "--max-cost", "x"), "no sum of money"),
         (("--latents", "1", "--model", "m", "--price", "a", "b"), "are no prices"),

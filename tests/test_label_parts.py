@@ -170,6 +170,17 @@ def test_retry_after_is_a_number_or_a_date():
     assert retry_after(None) is None
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.text(max_size=30), st.from_regex(r"[A-Z][a-z]{2}, \d{1,12} [A-Z][a-z]{2} \d{1,12} \d\d:\d\d:\d\d \S{1,8}")
+    )
+)
+def test_whatever_a_server_says_of_retrying_is_read_or_passed_over(said):
+    found = retry_after(said)
+    assert found is None or found >= 0
+
+
 def test_pauses_grow_are_drawn_and_end():
     chance = random.Random(0)
     found = [max(backoff(n, 1.0, chance) for _ in range(300)) for n in (1, 2, 3, 9)]
@@ -398,6 +409,21 @@ def test_the_judge_sees_near_and_random_documents_though_few_are_active():
     assert kinds["active"] in (4, 5)
     assert kinds["near"] + kinds["random"] == kinds["active"]
     assert abs(kinds["near"] - kinds["random"]) <= 1
+
+
+def test_no_text_without_the_latent_is_shown_twice():
+    """Documents of the same words: the judge would ask what the labeller has seen."""
+    m = worded_matrix(4, 300, active=40)
+    texts, units = m.docs["text"].to_list(), m.evidence.units
+    for row in np.flatnonzero(np.diff(m.X.indptr) == 0):
+        texts[row] = f"Plain words number {row % 30:03d}."
+        units.start[units.ptr[row]], units.end[units.ptr[row]] = 0, len(texts[row])
+    m = replace(m, docs=m.docs.with_columns(text=pl.Series(texts)))
+    for latent in range(4):
+        sample = Sampler(m, [latent]).sample(latent)
+        silent = [e.whole for e in (*sample.shown, *sample.held) if not e.active]
+        assert len(silent) > 8
+        assert len(set(silent)) == len(silent)
 
 
 def test_another_encoder_or_a_token_reader_is_scored_by_the_bundled_embedding(monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ _WHICH = stack(
         "for_",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Label the latents in this result: a file of `diff`, `concepts`, ... with a column latent.",
+        help="Label the latents in this result: a file of `diff` (its findings), `concepts`, ... with a column latent.",
     ),
     click.option("--latents", metavar="LIST", help="Label these latents: numbers with commas."),
     click.option("--query", metavar="QUERY", help="Label the concepts that fit the phrases of a query."),
@@ -128,8 +128,8 @@ def label_command(
 ) -> None:
     """Label concepts by a language model, and prove each label on documents that the model did not see.
 
-    The key is read from OPENAI_API_KEY and written nowhere. Labels that do not beat the ones there are are kept, but
-    not used. The same command goes on where it was interrupted, and pays nothing twice.
+    The key is read from OPENAI_API_KEY and written nowhere. A label that is not shown to beat the one there is is not
+    used. The same command goes on where it was interrupted, and pays nothing twice.
 
     \b
     Examples:
@@ -241,20 +241,28 @@ def _numbers(said: str) -> list[int]:
 
 
 def _latents_in(path: Path) -> list[int]:
-    """The latents of a saved result, in its order. Raises InputError for a file that has none."""
+    """The latents of a saved result, in its order; of a comparison those of its findings.
+
+    Raises InputError for a file that has none.
+    """
     import polars as pl
 
     readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
     try:
         if path.suffix.lower() == ".json":
-            values: Sequence[Any] = [row["latent"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+            rows: Sequence[Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
         elif path.suffix.lower() in readers:
-            values = readers[path.suffix.lower()](path)["latent"].to_list()  # type: ignore[operator]
+            rows = readers[path.suffix.lower()](path).to_dicts()  # type: ignore[operator]
         else:
             raise InputError(f"{path}: a saved result ends in .json, .jsonl, .csv or .parquet")
-        return [int(value) for value in values if value is not None]
+        # A comparison lists all that it tested, in what may be thousands of rows.
+        kept = [row for row in rows if row.get("finding", True)]
+        found = [int(row["latent"]) for row in kept if row["latent"] is not None]
     except (pl.exceptions.PolarsError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} has no latents: give a saved result that has a column 'latent'") from error
+    if not found:
+        raise InputError(f"{path} has no finding, so there is nothing to label: choose with --latents or --query")
+    return found
 
 
 def _fitting(m: ConceptMatrix, query: str) -> list[int]:

@@ -106,6 +106,7 @@ def explain(
         budget = Budget(limits, endpoint.price, earlier)
         asker = Asker(endpoint.client, budget, journal, job, settings.patience, seed, settings.thinking)
         rows, notes = _asked(result, shown, held, asker, seed)
+        asker.check_answered()
         spent = budget.spent - earlier
     cost = budget.cost(spent)
     return ExplainResult(

@@ -23,6 +23,8 @@ _TEMPLATE, _PER_MESSAGE = 256, 16
 _SLACK = 64
 #: Calls in a row that fail, with all their repetitions, before the endpoint is given up.
 _HOPELESS = 5
+#: Repetitions of a call where nothing has answered so far and there may be no endpoint at all.
+_ABSENT = 2
 #: Times that a question is asked whose answer cannot be read.
 ATTEMPTS = 3
 #: What is said after an answer that could not be read.
@@ -72,6 +74,9 @@ class Asker:
         self._lock = Lock()
         self._asked: dict[str, Lock] = {}
         self._failed = 0
+        #: Whether the endpoint has answered by now, whether an answer was known, and why the last call had none.
+        self._answered = self._known = False
+        self._last: CallError | None = None
 
     def ask(
         self,
@@ -104,7 +109,10 @@ class Asker:
     def _answer(self, question: Question, attempt: int) -> Answer:
         key = question_key(self.client.identity, question, attempt)
         with self._once(key):
-            return self.journal.answer(key) or self._send(question, key)
+            if known := self.journal.answer(key):
+                self._known = True
+                return known
+            return self._send(question, key)
 
     @contextmanager
     def _once(self, key: str) -> Iterator[None]:
@@ -126,32 +134,33 @@ class Asker:
                 if error.how:
                     continue
                 tries += 1
-                if not error.again or tries > self.patience.retries:
+                if not error.again or tries > self._retries(error):
                     self._note_failure(error)
                     raise
                 self._pause(error, tries)
                 continue
-            self._failed = 0
+            self._failed, self._answered = 0, True
             return answer
 
     def _send_once(self, question: Question, key: str) -> Answer:
         most = (most_read(question), question.most_written)
-        reserved = self.budget.reserve(*most)
-        if self.gate.stop.is_set():
-            self.budget.settle(reserved, Spent())
-            raise CallError("stopped", again=False)
-        number, used = self.journal.begin(self.job, key, reserved), reserved
-        began = monotonic()
+        reserved, used = self.budget.reserve(*most), Spent()
         try:
-            raw = self.client.complete(question)
+            if self.gate.stop.is_set():
+                raise CallError("stopped", again=False)
+            number, used = self.journal.begin(self.job, key, reserved), reserved
+            began = monotonic()
+            try:
+                raw = self.client.complete(question)
+            except (CallError, InputError) as error:
+                used = reserved if isinstance(error, CallError) and error.billed else Spent(1)
+                self.journal.failed(number, used)
+                raise
             answer = _settled(raw, question, most, monotonic() - began)
             used = Spent(1, answer.read, answer.written)
             self.journal.answered(number, key, answer)
-        except (CallError, InputError) as error:
-            used = reserved if isinstance(error, CallError) and error.billed else Spent(1)
-            self.journal.failed(number, used)
-            raise
         finally:
+            # Whatever happens: what stays reserved would let other calls wait for ever.
             self.budget.settle(reserved, used)
         return answer
 
@@ -162,13 +171,31 @@ class Asker:
             pause = backoff(tries, self.patience.pause, self._chance)
         self.gate.wait(pause)
 
+    def _retries(self, error: CallError) -> int:
+        """How often to repeat; seldom where nothing may be there, so that a wrong URL is soon told."""
+        most = self.patience.retries
+        return min(most, _ABSENT) if error.absent and not self._answered else most
+
     def _note_failure(self, error: CallError) -> None:
-        """Give up where call after call fails. Raises InputError then."""
-        self._failed += error.again
-        if error.again and self._failed >= _HOPELESS:
+        """Give up where call after call fails, or nothing is there. Raises InputError then."""
+        if self.gate.stop.is_set():
+            return
+        with self._lock:
+            self._last = error
+            counted = error.again or not self._answered
+            self._failed += counted
+            hopeless, nothing = counted and self._failed >= _HOPELESS, error.absent and not self._answered
+        if nothing:
+            raise InputError(f"no endpoint answers there: {error}; is the server running, and --base-url right?")
+        if hopeless:
             raise InputError(
                 f"the endpoint fails again and again ({error}): what was answered is kept; run this again later"
             ) from error
+
+    def check_answered(self) -> None:
+        """Raise InputError if calls were sent, none had an answer, and none was known from before."""
+        if self._last is not None and not self._answered and not self._known:
+            raise InputError(f"no call was answered ({self._last}): check model and endpoint, and run this again")
 
 
 def _unread(answer: Answer) -> str:

@@ -80,7 +80,7 @@ class FunctionClient:
         try:
             text = self.function(question.messages)
         except Exception as error:  # whatever the caller's client raises
-            raise CallError(f"{type(error).__name__}: {error}", billed=True) from error
+            raise CallError(short(f"{type(error).__name__}: {error}"), billed=True) from error
         if not isinstance(text, str):
             raise InputError(f"complete() must return text, and gave {type(text).__name__}")
         return RawAnswer(text)
@@ -139,7 +139,7 @@ class OpenAIClient:
         import openai  # noqa: PLC0415
 
         url = endpoint_of(base_url)
-        key = api_key or os.environ.get("OPENAI_API_KEY")
+        key = usable_key(api_key or os.environ.get("OPENAI_API_KEY") or "")
         if not key and host_of(url) == host_of(OPENAI):
             raise InputError("OPENAI_API_KEY is not set: set it, or name another endpoint with --base-url")
         self._key = key or "none"
@@ -172,7 +172,7 @@ class OpenAIClient:
         except errors.APIConnectionError as error:
             sent = type(error.__cause__).__name__ not in ("ConnectError", "ConnectTimeout")
             reason = self._safe(str(error.__cause__ or error))
-            raise CallError(f"the connection failed ({reason})", billed=sent) from error
+            raise CallError(f"the connection failed ({reason})", billed=sent, absent=not sent) from error
         except errors.OpenAIError as error:
             raise CallError(self._safe(str(error)), billed=True) from error
         return _read(body)
@@ -191,9 +191,19 @@ class OpenAIClient:
         if status in _UNSUPPORTED and self._another_way(dialect, said.lower()):
             return CallError(f"status {status}: {said}", how=True)
         if status in (401, 402, 403, 404):
-            what = {401: "the key", 402: "the account", 403: "access"}.get(status, f"the model '{self._model}'")
-            return InputError(f"the endpoint {self.identity['endpoint']} refuses {what} ({status}: {said})")
+            return InputError(self._closed(status, said))
         return CallError(f"status {status}: {said}", again=False)
+
+    def _closed(self, status: int, said: str) -> str:
+        """Why no call will be answered, and what to do."""
+        where = self.identity["endpoint"]
+        if status == 404:
+            return (
+                f"there is no model '{self._model}' at {where}, or no endpoint: check --model, and --base-url, which "
+                f"mostly ends in /v1 (404: {said})"
+            )
+        what = {401: "the key", 402: "the account"}.get(status, "access")
+        return f"the endpoint {where} refuses {what} ({status}: {said})"
 
     def _another_way(self, dialect: _Dialect, said: str) -> bool:
         """Whether there is another way to ask than `dialect`, which was refused; taken from now on if so."""
@@ -209,18 +219,37 @@ class OpenAIClient:
 
     def _safe(self, text: str) -> str:
         """One short line without the key."""
-        if self._key != "none":
-            text = text.replace(self._key, "…")
-        text = re.sub(r"\bsk-[\w*.-]+", "sk-…", text)
-        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+        return short(text, self._key)
+
+
+def short(text: str, key: str = "none") -> str:
+    """One short line of what an endpoint says, without the key, and without others that look like one."""
+    for secret in (key, os.environ.get("OPENAI_API_KEY", "").strip()):
+        if secret not in ("", "none"):
+            text = text.replace(secret, "…")
+    text = re.sub(r"\bsk-[\w*.-]+", "sk-…", text)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+
+
+def usable_key(key: str) -> str:
+    """A key as a header takes it, without space around it. Raises InputError, which does not show it, for others."""
+    key = key.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InputError("OPENAI_API_KEY holds a space, a line break or a letter that no key has: set it anew")
+    return key
 
 
 def endpoint_of(base_url: str | None) -> str:
     """The endpoint to ask. Raises InputError for what is no URL of one."""
-    url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"'{without_secrets(url)}' is no endpoint: give a URL such as http://localhost:8000/v1")
+    url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).strip()
+    example = "give a URL such as http://localhost:8000/v1"
+    try:
+        parts = urlsplit(url)
+        there = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError as error:  # its port is no number, or a bracket is not closed
+        raise InputError(f"the URL of the endpoint cannot be read: {example}") from error
+    if not there:
+        raise InputError(f"'{without_secrets(url)}' is no endpoint: {example}")
     return url
 
 
@@ -249,8 +278,8 @@ def _read(body: bytes) -> RawAnswer:
         choice, usage = said["choices"][0], said.get("usage")
         message = choice["message"]
         text, refusal, finish = message.get("content"), message.get("refusal"), choice.get("finish_reason")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise CallError("the answer is no chat completion", billed=True) from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise CallError("the answer is no chat completion", billed=True, absent=True) from error
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("completion_tokens_details")
     return RawAnswer(

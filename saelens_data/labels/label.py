@@ -73,6 +73,7 @@ def label(
         budget = Budget(limits, endpoint.price, earlier)
         asker = Asker(endpoint.client, budget, journal, job, settings.patience, seed, settings.thinking)
         done = run.with_model(asker, settings.concurrency)
+        asker.check_answered()
         return run.result(done, endpoint.model, budget.spent - earlier, budget.cost(budget.spent - earlier))
 
 

@@ -14,7 +14,7 @@ from saelens_data.labels.budget import Spent, dollars, prices_date
 from saelens_data.labels.client import Message, Question
 from saelens_data.labels.journal import Journal
 from saelens_data.labels.settings import Endpoint
-from saelens_data.labels.shapes import naming_shape, read_answer, schema_of
+from saelens_data.labels.shapes import LONGEST_LABEL, naming_shape, read_answer, schema_of
 from saelens_data.results import Result
 from saelens_data.wording import count
 
@@ -90,7 +90,9 @@ class CountingAsker:
     def _count(self, what: str, question: Question) -> None:
         texts = question.messages[1]["content"].count("\nText ")
         written = _NAMING if what == "labels" else _VERDICT * texts
-        line = (question.n_bytes // _BYTES, written, most_read(question), question.most_written)
+        # A label that is not known yet may be longer than what stands for it.
+        longer = 4 * LONGEST_LABEL if what == "verdicts" and _LABEL in question.messages[1]["content"] else 0
+        line = (question.n_bytes // _BYTES, written, most_read(question) + longer, question.most_written)
         self._planned.setdefault(what, []).append(line)
 
     def plan(self, latents: int, lacking: int, endpoint: Endpoint, concurrency: int, spent: Spent) -> LabelPlan:

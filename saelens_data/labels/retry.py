@@ -18,14 +18,22 @@ class CallError(Exception):
     """A call without an answer.
 
     `again`: whether to send it again. `billed`: whether it may have been billed all the same. `after`: seconds that the
-    endpoint asks to wait. `how`: it was refused for the way it was asked, which has been changed by now.
+    endpoint asks to wait. `how`: it was refused for the way it was asked, which has been changed by now. `absent`:
+    there may be no endpoint at all where it was looked for.
     """
 
     def __init__(
-        self, reason: str, *, again: bool = True, billed: bool = False, after: float | None = None, how: bool = False
+        self,
+        reason: str,
+        *,
+        again: bool = True,
+        billed: bool = False,
+        after: float | None = None,
+        how: bool = False,
+        absent: bool = False,
     ) -> None:
         super().__init__(reason)
-        self.again, self.billed, self.after, self.how = again, billed, after, how
+        self.again, self.billed, self.after, self.how, self.absent = again, billed, after, how, absent
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -205,10 +205,13 @@ class Sampler:
         rest = chance.permutation(np.setdiff1d(rows, near))[:wanted]
         vocabulary = {word for text in words for word in text.casefold().split()}
         parts: list[list[Excerpt]] = []
+        seen: set[str] = set()
         for kind, chosen in (("near", near), ("random", rest)):
             found = [self._excerpt(row, self._pick(row, kind, vocabulary, chance), kind) for row in chosen.tolist()]  # type: ignore[arg-type]
             steering += [e.doc_id for e in found if e.steers]
-            parts.append([e for e in found if not e.steers and e.text.strip()])
+            usable = {e.whole: e for e in found if not e.steers and e.text.strip() and e.whole not in seen}
+            seen |= usable.keys()
+            parts.append(list(usable.values()))
         return parts[0], parts[1]
 
     def _by_nearness(self, active: np.ndarray, rows: np.ndarray) -> np.ndarray:
