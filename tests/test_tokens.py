@@ -246,6 +246,19 @@ def test_what_cannot_be_had_is_said(models):
         load(models("llama"), max_tokens=2)
     with pytest.raises(EncoderError, match="same states"):
         load(models("mamba"), how="packed")
+    with pytest.raises(EncoderError, match="device 'foo' cannot be had"):
+        TokenReader.load(models("llama"), Hook(1), device="foo")
+
+
+def test_a_model_that_needs_more_than_its_tokens_is_refused(tmp_path):
+    from transformers import T5Config, T5Model
+
+    T5Model(T5Config(d_model=32, num_layers=2, num_decoder_layers=2, d_ff=16, num_heads=2, d_kv=16)).save_pretrained(
+        tmp_path
+    )
+    tiny.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="is a t5, which does not read its tokens by themselves"):
+        TokenReader.load(str(tmp_path), Hook(0), device="cpu")
 
 
 def test_rows_on_a_gpu_are_described_as_its_kernel_wants(monkeypatch):

@@ -26,6 +26,8 @@ STRICT = (
     "{{ '<|head|>' + ('model' if m['role'] == 'assistant' else 'user') + '\n' + m['content'] | trim + '<|tail|>\n' }}"
     "{% endfor %}"
 )
+#: The day's date, as many print it.
+DATED = "  {% if true %}\n\n{{ strftime_now('%-d %B %Y') }}{% endif %}{% for m in messages %}{{ m['role'] + ':' + m['content'] }}{% endfor %}"
 #: Spaces of its own around what is said, at one end of which it strips.
 INSTRUCT = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'].lstrip() + ' [/INST]' }}"
@@ -150,3 +152,10 @@ def test_without_words_of_its_own_a_document_has_no_units(reader):
     assert rendered.pieces == (Piece(len(rendered.text) - 8, len(rendered.text) - 8, 2),)
     reading = reader.split_rendered([rendered])
     assert (len(reading.units.start), reading.windows) == (0, [])
+
+
+@pytest.mark.parametrize("template", [DATED, DATED.replace("strftime_now('%-d %B %Y')", "date_string")])
+def test_the_date_of_the_day_is_a_fixed_one(template):
+    rendered, _ = render(template, [Turn("user", "hi")], {0})
+    assert rendered.text in ("\n26 July 2024user:hi", "\n26 Jul 2024user:hi")
+    assert rendered.text[rendered.pieces[0].start : rendered.pieces[0].end] == "hi"

@@ -153,7 +153,10 @@ def _placed(sae: SAE, reader: Reader | TokenReader, name: str) -> tuple[SAE, dic
     from saelens_data.readers.tokens import TokenReader  # noqa: PLC0415
 
     if reader.d_in != sae.d_in:
-        raise EncoderError(f"encoder {name}: the reader gives {reader.d_in} numbers, the SAE reads {sae.d_in}")
+        raise EncoderError(
+            f"encoder {name}: the reader gives {reader.d_in} numbers, the SAE reads {sae.d_in}: "
+            "choose the reader and the place that the SAE was trained on"
+        )
     if not isinstance(reader, TokenReader):
         return sae.to(reader.dtype), {}
     placed = sae.to(reader.dtype, reader.device)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 #: Stands for the date of the day that some templates print: the same texts must give the same numbers tomorrow.
-FIXED_DATE = "26 Jul 2024"
+FIXED_DATE = datetime(2024, 7, 26)
+#: What a template can ask `strftime_now` for. It is a function, which takes the place of transformers' own only as a
+#: macro at the head of the template: variables must be plain data.
+_DATE_CODES = ("-d", "-m", "d", "m", "Y", "y", "B", "b", "A", "a", "H", "I", "M", "S", "p", "j", "e", "Z", "z", "F")
+_STRFTIME = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f"|replace('%{code}', '{FIXED_DATE.strftime('%' + code)}')" for code in _DATE_CODES)
+    + " }}{% endmacro %}\n"
+)
 #: Between the turns of a conversation where the model has no template; each begins with its role: "User: ...".
 PLAIN_BETWEEN = "\n\n"
 #: Shapes of conversations remembered: roles in their order.
@@ -133,8 +142,14 @@ class ChatTemplate:
         return tuple(slots), text[at:]
 
     def _apply(self, messages: list[dict[str, str]]) -> str:
+        template = self._tokenizer.get_chat_template()
         text: str = self._tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=False, date_string=FIXED_DATE
+            messages,
+            tokenize=False,
+            add_generation_prompt=False,
+            # Templates ask for the date in these two ways.
+            date_string=f"{FIXED_DATE:%d %b %Y}",
+            chat_template=_STRFTIME + template if "strftime_now" in template else template,
         )
         return text
 

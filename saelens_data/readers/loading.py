@@ -29,6 +29,23 @@ def _has_bfloat16(device: torch.device | None) -> bool:
     return any(able.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def choose_device(name: str | None) -> torch.device:
+    """The device of a name ("cpu", "cuda", "cuda:1", ...); None takes a GPU if there is one.
+
+    Raises EncoderError for one that is not here.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        place = torch.device(name or ("cuda" if gpus else "cpu"))
+        torch.empty(1, device=place).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = f"GPUs 0 to {gpus - 1}" if gpus > 1 else "one GPU, cuda" if gpus else "no GPU"
+        raise EncoderError(
+            f"device '{name}' cannot be had: torch finds {here} here; use {'cuda or ' * (gpus > 0)}cpu"
+        ) from error
+    return place
+
+
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep transformers from drawing a bar for weights that load in a moment, and from listing those left out.

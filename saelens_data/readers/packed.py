@@ -206,7 +206,7 @@ def _varlen() -> Any:
             raise ValueError("this version of torch packs no attention with a sliding window")
         else:
             how["is_causal"] = kind.causal
-        bounds = layout.bounds
+        bounds = layout.bounds.to(q.device)  # a model may be spread over several
         found: Any = varlen_attn(q, k, v, bounds, bounds, longest, longest, **how)
         return cast("torch.Tensor", found)
 

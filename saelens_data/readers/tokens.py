@@ -20,7 +20,7 @@ from saelens_data.matrix import Units
 from saelens_data.readers import packed
 from saelens_data.readers.chats import ChatTemplate, Piece, Rendered
 from saelens_data.readers.hooks import Hook, attach, layers_of
-from saelens_data.readers.loading import choose_dtype, quietly, special_ids
+from saelens_data.readers.loading import choose_device, choose_dtype, quietly, special_ids
 from saelens_data.readers.weights import find_weights, hash_of
 from saelens_data.readers.windows import cut
 
@@ -128,9 +128,7 @@ class TokenReader:
         several, as transformers does (needs accelerate). Raises EncoderError with what to do.
         """
         folder = find_weights(name)
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if place.type == "cuda" and not torch.cuda.is_available():
-            raise EncoderError(f"device '{device}' cannot be had: torch finds no GPU here; use cpu")
+        place = choose_device(device)
         kind = choose_dtype(dtype, place)
         with quietly():
             model, tokenizer = load_model(folder, name, hook, kind, device_map)
@@ -261,7 +259,8 @@ class TokenReader:
         self.transformer(**inputs)
         states, self._state = self._state, None
         assert states is not None
-        return states
+        # A model that is spread over several devices has them on the one that holds the hook's layer.
+        return states.to(self.device)
 
     def _keep(self, states: torch.Tensor) -> None:
         self._state = states
@@ -273,7 +272,13 @@ class TokenReader:
         long = window + 5 if 0 < window < self.limits["max_tokens"] - 8 else 13
         ids = [np.array(self._some_ids(n), np.int64) for n in (long, 8)]
         self.causal = False
-        alone = [self._forward_padded([x], len(x)) for x in ids]
+        try:
+            alone = [self._forward_padded([x], len(x)) for x in ids]
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise EncoderError(
+                f"{self.name} is a {self.config.model_type}, which does not read its tokens by themselves: use a "
+                "causal language model, or an encoder such as BERT"
+            ) from error
         first = self._forward_padded([ids[1][:4]], 4)
         causal = _difference(alone[1][:4], first) < _TOLERANCE[self.dtype]
         if how != "padded" and self._can_pack(ids, torch.cat(alone)):

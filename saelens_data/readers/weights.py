@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,12 +41,35 @@ def find_weights(name: str) -> Path:
     return Path(name) if Path(name).is_dir() else _from_hub(name)
 
 
+@contextmanager
+def without_warnings_of_the_hub() -> Iterator[None]:
+    """Keep the hub's client from telling of each try that failed: what comes of them is said once."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     try:
-        return Path(snapshot_download(name, ignore_patterns=_OTHER_WEIGHTS))
+        with without_warnings_of_the_hub():
+            return Path(snapshot_download(name, ignore_patterns=_OTHER_WEIGHTS))
+    except GatedRepoError as error:
+        raise EncoderError(
+            f"reader '{name}' is given out on request: accept its licence on its page, then: "
+            f"hf auth login && hf download {name}"
+        ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise EncoderError(
             f"reader '{name}' is neither a folder nor reachable on the hub ({type(error).__name__}): "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,10 +49,14 @@ def read_tensors(path: Path) -> Tensors:
             with np.load(path, allow_pickle=False) as data:
                 return {name: torch.from_numpy(data[name]) for name in data.files}
         # Files from before 2020 are no archives and cannot be mapped.
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickle's version
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise EncoderError(
-            f"{path} holds more than weights and is not opened, for safety: save its state_dict alone ({_line(error)})"
+            f"{path} holds more than weights{f' ({held[1]})' if held else ''} and is not opened, for safety: save its "
+            "state_dict alone"
         ) from error
     except (OSError, SafetensorError, ValueError, RuntimeError, EOFError, KeyError) as error:
         raise EncoderError(
@@ -65,7 +70,9 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+    """What an error says, in short; some say a number alone, and PyTorch's go on for a page."""
+    said = (str(error).splitlines() or [""])[0].split(". ")[0].rstrip(".")
+    return said[:160] if " " in said else f"{type(error).__name__} {said}".strip()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -107,9 +114,14 @@ def one_sentence(where: Path) -> Iterator[None]:
     """Turn what a configuration of the wrong types, or tensors of the wrong shapes, raise into an EncoderError."""
     try:
         yield
+    except EncoderError as error:
+        if not (said := str(error)).startswith("SAE: "):
+            raise
+        said = said.removeprefix("SAE: ")
+        raise EncoderError(f"the SAE in {where} does not fit together: {said}; fetch it again") from error
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise EncoderError(
-            f"the SAE in {where} cannot be read ({type(error).__name__}: {_line(error)}): its configuration and its "
+            f"the SAE in {where} cannot be read ({_line(error)}): its configuration and its "
             "weights do not fit together, fetch it again"
         ) from error
 

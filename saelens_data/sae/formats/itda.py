@@ -29,7 +29,7 @@ def read(folder: Path, options: Options) -> SAE:
         raise EncoderError(f"the atoms in {folder / ATOMS} are not of length 1: normalise them as ITDA does")
     k = options.k or about.get("k") or about.get("l0") or about.get("target_l0")
     if k is None:
-        raise EncoderError(f"{folder / METADATA} does not say k (it has {', '.join(about) or 'nothing'}): give k")
+        raise EncoderError(f"{folder / METADATA} does not say k (it has {', '.join(about) or 'nothing'}): add k to it")
     n, d_in = atoms.shape
     return SAE(
         W_enc=atoms.t(),

@@ -160,7 +160,8 @@ def _in_scale(
     if mean is None or not float(mean) > 0:
         raise EncoderError(
             f"SAE in {folder}: norm_activation 'dataset-wise' needs the norm of {config.get('hook_point_in')}, which "
-            f"the weights lack (they have {', '.join(averages) or 'none'}): give in_scale, the root of d_in over it"
+            f"the weights lack (they have {', '.join(averages) or 'none'}): put it into {CONFIG} as "
+            "dataset_average_activation_norm (or give in_scale, the root of d_in over it)"
         )
     return float(d_in**0.5 / float(mean))
 

@@ -18,6 +18,7 @@ from typing import Any
 from saelens_data import published
 from saelens_data.errors import EncoderError, MissingExtraError, choices
 from saelens_data.published import Pair
+from saelens_data.readers.weights import without_warnings_of_the_hub
 from saelens_data.sae.formats import dictionary_learning, gemma, llama_scope, saelens, single_files, sparsify
 from saelens_data.sae.formats.files import Options, one_sentence, read_tensors
 from saelens_data.sae.model import SAE
@@ -215,7 +216,8 @@ def _download(entry: Entry, name: str, names: list[str]) -> Path:
 
     command = f"hf download {entry.repo_id} {' '.join(names)}"
     try:
-        return Path(hf_hub_download(entry.repo_id, name))
+        with without_warnings_of_the_hub():
+            return Path(hf_hub_download(entry.repo_id, name))
     except GatedRepoError as error:
         raise EncoderError(
             f"the weights of {entry.release} are given out on request: accept their licence on the page of "

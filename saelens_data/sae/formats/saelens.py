@@ -131,7 +131,8 @@ def _scale(config: Mapping[str, Any], where: Path, options: Options) -> float:
     if given is None:
         raise EncoderError(
             f"SAE in {where}: normalize_activations 'expected_average_only_in' needs a factor that the folder does not "
-            "hold: give in_scale, the root of d_in over the mean length of the vectors it was trained on"
+            f"hold: put norm_scaling_factor into its {CONFIG} (or give in_scale), the root of d_in over the mean "
+            "length of the vectors it was trained on"
         )
     return float(given)
 

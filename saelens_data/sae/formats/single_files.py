@@ -85,7 +85,7 @@ def _qwen_scope(tensors: Tensors, path: Path, options: Options) -> SAE:
     k = options.k or numbers_of(path.resolve(), r"-L0_(\d+)")
     if k is None:
         raise EncoderError(
-            f"{path} does not hold k: give k, the number at the end of the repository's name (L0_50: 50)"
+            f"{path} does not hold k: keep it in a folder named as its repository, which ends in k (…-L0_50), or give k"
         )
     return linear(
         parts["W_enc"].t(),
