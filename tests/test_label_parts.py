@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -224,6 +225,40 @@ def test_a_line_cut_short_anywhere_costs_that_line_alone(tmp_path):
             journal.answered(journal.begin("job", "k2", Spent(1, 9, 9)), "k2", Answer("again"))
         with Journal.at(path) as journal:
             assert journal.answer("k2") == Answer("again")
+
+
+def test_a_call_is_on_the_disk_before_it_is_sent_and_lines_go_there_together(tmp_path, monkeypatch):
+    """`begin` returns only after a sync that began when its line was in the file."""
+    path, durable, syncs = tmp_path / "a.jsonl", [b""], []
+
+    def slow(descriptor):
+        held = path.read_bytes()
+        time.sleep(0.003)
+        durable[0] = held
+        syncs.append(len(held))
+
+    monkeypatch.setattr("saelens_data.labels.journal.os.fsync", slow)
+    late = []
+
+    def work(journal, n):
+        for k in range(10):
+            number = journal.begin("job", f"{n}.{k}", Spent(1, 9, 9))
+            late.append(number.encode() not in durable[0])
+            journal.answered(number, f"{n}.{k}", Answer(f"{n}.{k}", read=1, written=1))
+            late.append(f'"answered": "{number}"'.encode() not in durable[0])
+
+    with Journal.at(path) as journal:
+        threads = [threading.Thread(target=work, args=(journal, n)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(late) == 160
+    assert not any(late)
+    assert len(syncs) < 80
+    with Journal.at(path) as journal:
+        assert all(journal.answer(f"{n}.{k}").text == f"{n}.{k}" for n in range(8) for k in range(10))
+        assert journal.spent("job") == Spent(80, 80, 80)
 
 
 def test_a_damaged_journal_is_refused(tmp_path):

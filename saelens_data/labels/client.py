@@ -95,15 +95,16 @@ class _Dialect:
     temperature: bool = True
 
     def parameters(self, question: Question, temperature: float) -> dict[str, Any]:
-        """What is sent beside model and messages; the schema as it is, through which the library would walk."""
-        found: dict[str, Any] = {self.limit: question.most_written}
+        """What is sent beside the model; messages and schema as they are, through which the library would walk."""
+        body: dict[str, Any] = {"messages": [dict(said) for said in question.messages]}
+        found: dict[str, Any] = {self.limit: question.most_written, "extra_body": body}
         if self.temperature:
             found["temperature"] = temperature
         if self.mode == "schema":
             schema = {"name": question.name, "strict": True, "schema": dict(question.schema)}
-            found["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": schema}}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif self.mode == "object":
-            found["extra_body"] = {"response_format": {"type": "json_object"}}
+            body["response_format"] = {"type": "json_object"}
         return found
 
     def other(self, said: str) -> _Dialect | None:
@@ -161,7 +162,7 @@ class OpenAIClient:
         try:
             response = self._client.chat.completions.with_raw_response.create(
                 model=self._model,
-                messages=[dict(said) for said in question.messages],
+                messages=[],
                 **dialect.parameters(question, self._temperature),
             )
             body = response.http_response.content

@@ -55,6 +55,10 @@ class Journal:
     #: Calls sent whose end is not known: job and the most they took.
     _open: dict[str, tuple[str, Spent]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+    #: Lines written, and of these how many are surely on the disk.
+    _written: int = 0
+    _synced: int = 0
+    _syncing: Lock = field(default_factory=Lock)
 
     @staticmethod
     @contextmanager
@@ -115,12 +119,24 @@ class Journal:
         self._write({"answered": number, "key": key, "answer": asdict(answer)})
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self._lock:
-            if self.file is not None:
+        if self.file is not None:
+            with self._lock:
                 self.file.write(json.dumps(line).encode() + b"\n")
                 self.file.flush()
-                os.fsync(self.file.fileno())
+                self._written += 1
+                mine = self._written
+            self._sync(mine)
+        with self._lock:
             self._take(line)
+
+    def _sync(self, line: int) -> None:
+        """Return when so many lines are on the disk: those written while another thread waits for it go together."""
+        assert self.file is not None
+        with self._syncing:
+            if self._synced < line:
+                upto = self._written
+                os.fsync(self.file.fileno())
+                self._synced = upto
 
     def _read(self, path: Path) -> None:
         assert self.file is not None

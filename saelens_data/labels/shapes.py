@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="BaseModel")
 #: Characters of a label, of an explanation, and of a hypothesis.
 LONGEST_LABEL, LONGEST_EXPLANATION, LONGEST_STATEMENT = 120, 1_000, 400
+#: Schemas worked out so far: that takes longer than all else that is done for a call.
+_SCHEMAS: dict[type[BaseModel], dict[str, Any]] = {}
 
 
 def require_pydantic() -> None:
@@ -72,9 +74,10 @@ def hypotheses_shape() -> type[Any]:
 
 
 def schema_of(shape: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a shape, as strict structured outputs take it."""
-    found: dict[str, Any] = _strict(shape.model_json_schema())
-    return found
+    """The JSON schema of a shape, as strict structured outputs take it; the same object each time."""
+    if shape not in _SCHEMAS:
+        _SCHEMAS[shape] = _strict(shape.model_json_schema())
+    return _SCHEMAS[shape]
 
 
 def _strict(schema: Any) -> Any:
