@@ -5,12 +5,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := saelens_data tests tools
 
-.PHONY: demo test lint oracle record-oracle encoder clean
+.PHONY: demo test lint docs oracle record-oracle encoder clean
 
 demo: .venv/demo
 	@mkdir -p demo
 	@$(BIN)/saelens-data diff datasets/habits/answers_a.jsonl datasets/habits/answers_b.jsonl \
-	  --pair-on prompt --aa-check -n 10 --report demo/report.html
+	  --pair-on prompt --aa-check -n 10 --dtype float32 --report demo/report.html
 	@echo "Open demo/report.html in a browser."
 
 test: .venv/test lint
@@ -30,6 +30,15 @@ lint: .venv/test
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/demo
+
+# The pages as a site: open site/index.html. Links and anchors that lead nowhere are errors.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html in a browser."
+
+.venv/docs: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[docs]'
 	@touch $@ .venv/demo
 
 # The libraries that published SAEs are compared with, live, in an environment of their own (0.9 GB, minutes). `make test`
@@ -53,4 +62,4 @@ encoder: .venv/demo
 	$(BIN)/saelens-data train $(TEXTS) build/stdlib.jsonl -o build/minilm-8k --latents 8192 --k 64
 
 clean:
-	rm -rf .venv .venv-oracle demo build
+	rm -rf .venv .venv-oracle demo build site
