@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := saelens_data tests tools
+SOURCES := saelens_data tests tools recipes
 
 .PHONY: demo test lint docs oracle record-oracle encoder clean
 
