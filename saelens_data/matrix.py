@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -442,6 +443,9 @@ def _mask(table: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
         found: Any = table.with_columns(expr.alias(_MASK))[_MASK]
     except (pl.exceptions.PolarsError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0].partition("; valid columns")[0]
+        if absent := re.search(r'unable to find column "([^"]+)"', reason):
+            reason = f"there is no column '{absent[1]}'; {choices(absent[1], table.columns)}"
+            raise InputError(f"cannot evaluate {where!s}: {reason}") from error
         if "clause)" in reason:
             reason += ", a word of SQL: a column of that name needs double quotes"
         raise InputError(f"cannot evaluate {where!s}: {reason}; columns: {', '.join(table.columns)}") from error

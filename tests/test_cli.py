@@ -464,7 +464,7 @@ ERRORS = {
     "diff a.sae": "diff compares two sets: name a second store or file, or split the one with --by COLUMN or with --where and --versus",
     "diff a.sae texts.jsonl --encoder tiny": f"the two sets were encoded differently ({OTHER}): encode both with one encoder",
     "diff texts.jsonl --where group='x' --versus n>3": "cannot evaluate group='x': expected an expression (found 'group' clause), a word of SQL: a column of that name needs double quotes; columns: *",
-    "diff texts.jsonl --where grup='x' --versus n>3": "cannot evaluate grup='x': unable to find column \"grup\"; columns: doc_id, text, group, n, n_units, n_tokens, error",
+    "diff texts.jsonl --where grup='x' --versus n>3": "cannot evaluate grup='x': there is no column 'grup'; did you mean 'group'? available: doc_id, text, group, n, n_units, n_tokens, error",
     "diff a.sae a.sae -o nowhere/d.csv": "cannot write 'nowhere/d.csv': there is no folder 'nowhere'; create it first",
     "diff a.sae a.sae -o texts.jsonl/d.csv": "cannot write 'texts.jsonl/d.csv': there is no folder 'texts.jsonl'; create it first",
     "diff a.sae a.sae -o d.xlsx": "cannot write 'd.xlsx': its name must end in .csv or .json or .jsonl or .parquet",

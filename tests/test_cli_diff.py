@@ -183,7 +183,7 @@ def test_the_report_holds_the_result(stores: tuple[str, str, str], tmp_path: Pat
             '4 of the documents match both --where "size < 25" and --versus "size > 20": exclude them from one',
         ),
         (["ALL", "--where", "size <", "--versus", "size > 3"], "cannot evaluate size <: "),
-        (["ALL", "--where", "sise < 3", "--versus", "size > 3"], "columns: doc_id, text, model, size, group, one"),
+        (["ALL", "--where", "sise < 3", "--versus", "size > 3"], "available: doc_id, text, model, size, group, one"),
         (["ALL", "--where", "size > 99", "--versus", "size > 3"], "size > 99 has no documents to compare: it is empty"),
         (["ALL", "--by", "one"], "'one' has 1 value (same: 41)"),
         (["ALL", "--by", "modle"], "cannot split by 'modle': there is no such column; did you mean 'model'?"),

@@ -181,7 +181,7 @@ def test_take_docs_refuses(rows: list[int], error: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("colour = 'red'", "colour.*columns: doc_id, text, model"),
+        ("colour = 'red'", "colour.*available: doc_id, text, model"),
         ("model =", "cannot evaluate model ="),
         ("n_units", "gives Int32, not true or false"),
         (pl.col("error").drop_nulls() == "too odd", "cannot evaluate"),
