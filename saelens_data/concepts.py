@@ -1,8 +1,9 @@
 """Words to concepts: the latents whose directions lie nearest to a phrase, and whether any of them is near at all.
 
-A phrase is as near to a latent as the cosine between its embedding and what the latent adds to an embedding. What such
-a cosine is worth is learned from two kinds of vectors: ordinary phrases out of the texts that the encoder's concepts
-are known by, and random directions with the mean and covariance of these phrases, which mean nothing.
+A phrase is as near to a latent as the cosine between its embedding and what the latent adds to an embedding; where an
+encoder reads tokens, and so embeds no sentences, the latent's label takes the place of its direction. What such a
+cosine is worth is learned from two kinds of vectors: ordinary phrases out of the texts that the encoder's concepts are
+known by, and random directions with the mean and covariance of these phrases, which mean nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from unicodedata import category
 import numpy as np
 import polars as pl
 
-from saelens_data.encoders import EXAMPLES_FILE, find_encoder
+from saelens_data.encoders import DEFAULT_ENCODER, EXAMPLES_FILE, find_encoder
 from saelens_data.errors import InputError, SaelensDataError
+from saelens_data.label_space import label_space, labels_of
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 from saelens_data.space import Space, space_of
@@ -45,9 +47,9 @@ class ConceptsResult(Result):
     """The outcome of `find_concepts`. `frame` holds one row for each concept, the nearest first.
 
     Columns: `rank` (from 1), `latent`, `label`, `score` (share of ordinary phrases whose nearest concept is further
-    away, 0 to 1), `cosine` (of the phrase and the latent's direction), `density` (share of these documents in which
-    the latent is active), and `fits` (nearer than the nearest concept of most random directions, by words the encoder
-    knows).
+    away, 0 to 1), `cosine` (of the phrase and the latent's direction, or its label if the encoder reads tokens),
+    `density` (share of these documents in which the latent is active), and `fits` (nearer than the nearest concept of
+    most random directions, by words the encoder knows).
     """
 
     kind: str = "concepts"
@@ -110,11 +112,20 @@ def find_concepts(m: ConceptMatrix, phrase: str, *, n: int = 10, seed: int = 0) 
     if not m.n_concepts:
         raise InputError("the matrix holds no concepts to find: filter them less")
     read, notes = read_phrase(phrase)
-    space, source = space_of(m), m.source
-    latents = m.concepts["latent"].to_numpy()
-    calibration = _calibrated(_Asked(source.encoder, source.sae_sha256, latents.tobytes(), seed, space))
+    source = m.source
+    if source.unit == "token":
+        # Labels differ where latents do, and are compared with the bundled encoder's phrases.
+        labels, space, judge = labels_of(m), label_space(m), DEFAULT_ENCODER
+        known = known_words(judge, "") | _starts_of(labels)
+        notes = (*notes, _by_labels(labels))
+        points = "\0".join(labels).encode("utf-8", "surrogatepass")
+    else:
+        space, judge = space_of(m), source.encoder
+        known = known_words(judge, source.sae_sha256)
+        points = m.concepts["latent"].to_numpy().tobytes()
+    calibration = _calibrated(_Asked(judge, source.sae_sha256, points, seed, space))
     cosine = cosines(space, space.embed([read]))[0]
-    unknown, unfamiliar = _unknown(read, known_words(source.encoder, source.sae_sha256))
+    unknown, unfamiliar = _unknown(read, known)
     fits = (cosine > calibration.chance) & (not unfamiliar)
     columns = np.argsort(-cosine, kind="stable")[:n]
     table = _table(m, columns, cosine, calibration, fits)
@@ -214,7 +225,7 @@ class _Asked:
 
     encoder: str
     sae_sha256: str
-    latents: bytes
+    points: bytes
     seed: int
     space: Space = field(compare=False)
 
@@ -228,6 +239,15 @@ def _calibrated(asked: _Asked) -> Calibration:
             f"phrases to compare with, where {LEAST_ORDINARY} are needed; train it on more texts"
         )
     return calibrate(asked.space, phrases, asked.seed)
+
+
+def _starts_of(labels: Sequence[str]) -> frozenset[str]:
+    return frozenset(word[:STEM] for label in labels for word in re.findall(_WORD, label.lower()))
+
+
+def _by_labels(labels: Sequence[str]) -> str:
+    n = sum(map(bool, labels))
+    return f"Found by their labels, which {n:,} of {len(labels):,} concepts have: the encoder reads tokens."
 
 
 def _examples(encoder: str) -> pl.Series:

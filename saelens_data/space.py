@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saelens_data.encoders import WEIGHTS_FILE, find_encoder, load_encoder
+from saelens_data.encoders import DEFAULT_ENCODER, WEIGHTS_FILE, find_encoder, load_encoder
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Source
 
@@ -55,6 +55,11 @@ def space_of(m: ConceptMatrix) -> Space:
     return Space(directions[m.concepts["latent"].to_numpy()], reader)
 
 
+def bundled_reader() -> SpanReader:
+    """The reader of the bundled encoder, which embeds sentences."""
+    return _load(DEFAULT_ENCODER)[0]
+
+
 @lru_cache(maxsize=2)
 def _load(name: str) -> tuple[SpanReader, np.ndarray, Source]:
     from safetensors.numpy import load_file  # noqa: PLC0415
@@ -72,4 +77,7 @@ def _load(name: str) -> tuple[SpanReader, np.ndarray, Source]:
 
 
 def _no_embedding(name: str) -> str:
-    return f"words cannot be looked up with encoder '{name}': its reader has no embedding of sentences"
+    return (
+        f"words cannot be looked up with encoder '{name}': its reader has no embedding of sentences; "
+        "`saelens-data concepts` finds concepts by their labels, and with minilm-8k words find documents too"
+    )

@@ -34,6 +34,7 @@ LAYERS = [
     {"results", "wording", "query"},
     {
         "encode",
+        "label_space",
         "labels",
         "evidence",
         "training",
