@@ -6,20 +6,24 @@ Usage: python recipes/cluster_by_style.py [TEXTS] [-k 4] [--truth COLUMN --other
 from __future__ import annotations
 
 import argparse
+from typing import Literal
 
 import saelens_data as sd
 
 
-def main(data: str | None, k: str, truth: str | None, other: str | None, report: str | None) -> None:
+def number_or_auto(word: str) -> int | Literal["auto"]:
+    return "auto" if word == "auto" else int(word)
+
+
+def main(data: str | None, k: int | Literal["auto"], truth: str | None, other: str | None, report: str | None) -> None:
     m = sd.encode(data or sd.datasets.load("crossed"))
     if not data:
         truth, other = "style", "topic"
-    number = None if k == "auto" else int(k)
     for by, without, follow, ignore in (
         ("writing style", "topic", truth, other),
         ("topic", "writing style", other, truth),
     ):
-        r = sd.cluster(m, by, without=without, k=number or "auto", truth=follow, leakage=ignore)
+        r = sd.cluster(m, by, without=without, k=k, truth=follow, leakage=ignore)
         print(f"By {by}, without {without}: {r.summary()}")
         for row in r.frame.iter_rows(named=True):
             print(f"  {row['size']:>4} documents, e.g. {row['central']}: {row['name']}")
@@ -34,7 +38,7 @@ def main(data: str | None, k: str, truth: str | None, other: str | None, report:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="?", help="any texts; the bundled ones without")
-    parser.add_argument("-k", default="4", help="number of clusters, or auto")
+    parser.add_argument("-k", type=number_or_auto, default=4, help="number of clusters, or auto")
     parser.add_argument("--truth", help="a column that clusters of style should follow, if there is one")
     parser.add_argument("--other", help="a column that they should not follow, if there is one")
     parser.add_argument("--report", help="also write a page with a map")

@@ -20,6 +20,8 @@ def main(data: str | None, model: str, base_url: str | None, column: str, n: int
     first = m.docs[column].drop_nulls().sort()[0]
     d = sd.diff(m.filter_docs(pl.col(column) == first), m.filter_docs(pl.col(column) != first))
     latents = d.findings["latent"].head(n).to_list()
+    if not latents:
+        raise sd.SaelensDataError(f"the sets of '{column}' do not differ in any concept: there is nothing to label")
     settings = LabelSettings(price=(0, 0))  # a server of your own costs nothing; put dollars per million tokens here
     print(sd.plan_labels(m, latents, model=model, base_url=base_url, settings=settings).summary())
     result = sd.label(m, latents, model=model, base_url=base_url, max_calls=max_calls, settings=settings)

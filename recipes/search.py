@@ -29,7 +29,7 @@ def main(data: str | None, phrase: str, also: str, n: int) -> None:
         print(f"  {row['latent']} {row['label']}: {'fits' if row['fits'] else 'does not fit'}, in {row['density']:.0%}")
     ids = shown(f"By words: {phrase}", sd.retrieve(m, phrase, n=n))
     shown(f"And not {also}, and long", sd.retrieve(m, f'"{phrase}" and not "{also}" and length > 500', n=n))
-    shown(f"Like {ids[0]} and {ids[1]}", sd.retrieve(m, like=ids[:2], n=n))
+    shown(f"Like {' and '.join(ids[:2])}", sd.retrieve(m, like=ids[:2], n=n))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from polars import selectors as cs
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
@@ -23,14 +24,18 @@ def main(data: str | None, target: str, group: str, csv: str | None) -> None:
     m = sd.open(data) if data and is_store(data) else sd.encode(data or sd.datasets.load("habits"))
     if target not in m.docs.columns:
         raise sd.SaelensDataError(f"there is no column '{target}': name one with --target; {', '.join(m.docs.columns)}")
-    X, y = m.X, m.docs[target].to_numpy()  # documents x latents, sparse, as scikit-learn takes it
+    m = m.filter_docs(pl.col(target).is_not_null())
+    grouped = group in m.docs.columns
+    if m.docs[target].n_unique() < 2 or m.docs[group if grouped else "doc_id"].n_unique() < 5:
+        raise sd.SaelensDataError(f"give at least two values of '{target}', and five documents of different '{group}'")
+    X, y = m.X, m.docs[target].cast(pl.String).to_numpy()  # documents x latents, sparse, as scikit-learn takes it
     # Answers to one prompt stay together, so that a prompt cannot help to find itself.
-    folds = GroupKFold(5) if group in m.docs.columns else KFold(5, shuffle=True, random_state=0)
-    groups = m.docs[group].to_numpy() if group in m.docs.columns else None
+    folds = GroupKFold(5) if grouped else KFold(5, shuffle=True, random_state=0)
+    groups = m.docs[group].to_numpy() if grouped else None
     model = make_pipeline(MaxAbsScaler(), LogisticRegression(C=1.0, max_iter=1000))
     scores = cross_val_score(model, X, y, groups=groups, cv=folds)
     print(f"{m.n_docs} documents, {len(set(y))} values of '{target}': accuracy {scores.mean():.3f} in 5 folds")
-    weights = model.fit(X, y)[-1].coef_[0]
+    weights = model.fit(X, y)[-1].coef_[-1]
     print(f"what speaks most for {model[-1].classes_[-1]}, and against it:")
     names = [f"{latent} {label}" for latent, label in m.concepts.select("latent", "label").iter_rows()]
     order = np.argsort(weights)

@@ -276,6 +276,7 @@ def test_use_a_store(run, habits, tmp_path):
         a, b = (f"{values[habits.docs['model'].to_numpy() == side].mean():.3f}" for side in "AB")
         assert re.search(rf"^{re.escape(name)} +{a} +{b}$", out, re.MULTILINE), name
     assert "there is no column 'kindly': name one with --target" in run("use_a_store", "--target", "kindly")
+    assert "argument -k: invalid number_or_auto value: 'many'" in run("cluster_by_style", "-k", "many")
 
 
 def test_the_notebook_runs_from_top_to_bottom(habits):
