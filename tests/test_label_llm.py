@@ -455,7 +455,8 @@ def test_a_call_is_counted_at_the_most_where_the_endpoint_does_not_say():
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 sys.path.insert(0, sys.argv[1])
 from label_matrices import letters, worded_matrix
 from test_label_llm import SETTINGS
@@ -501,6 +502,22 @@ def test_killed_at_any_instant_nothing_that_was_answered_is_paid_again(alone):
     # What was in flight is counted as spent.
     spent = [line for line in journal_lines(alone) if "sent" in line]
     assert len(spent) >= len(server.served)
+
+
+def test_an_interruption_sends_no_further_call():
+    with Server(delay=0.1) as server:
+        run = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, Path(__file__).parent, server.url],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        while len(server.served) < 16:
+            time.sleep(0.002)
+        run.send_signal(signal.SIGINT)
+        run.wait(20)
+        # Of 120: those in flight, and those that begin before it is heard.
+        assert len(server.served) < 16 + 6 * SETTINGS.concurrency
+    assert run.returncode != 0
 
 
 def test_interrupted_work_keeps_what_was_answered(monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,8 @@ from saelens_data.wording import count
 
 #: Latents worked on before their labels are embedded: what is held of them at a time.
 _BLOCK = 256
+#: Seconds after which an interruption is heard at the latest.
+_HEARD = 0.2
 #: Origins of labels that a language model made here.
 _OWN = "llm:"
 #: Told (what is being done, latents done, of how many, cost and calls so far).
@@ -73,7 +75,6 @@ def label(
         budget = Budget(limits, endpoint.price, earlier)
         asker = Asker(endpoint.client, budget, journal, job, settings.patience, seed, settings.thinking)
         done = run.with_model(asker, settings.concurrency)
-        asker.check_answered()
         return run.result(done, endpoint.model, budget.spent - earlier, budget.cost(budget.spent - earlier))
 
 
@@ -167,6 +168,7 @@ class _Run:
             for block in self._blocks():
                 futures = {pool.submit(self._work, latent, asker): latent for latent in block}
                 found = dict(self._collected(futures, asker, len(done.rows)))
+                asker.check_answered()
                 self._keep(done, [found[latent] for latent in block])
         except BaseException:
             asker.gate.stop.set()
@@ -225,12 +227,17 @@ class _Run:
     def _collected(
         self, futures: dict[Future[tuple[Worked, Sample]], int], asker: Asker, before: int
     ) -> Iterator[tuple[int, tuple[Worked, Sample]]]:
-        for number, future in enumerate(as_completed(futures), start=1):
-            yield futures[future], future.result()
-            spent = asker.budget.spent
-            cost = asker.budget.cost(spent)
-            money = "" if cost is None else f"{dollars(cost)}, "
-            self.progress("labelling", before + number, len(self.latents), f"{money}{count(spent.calls, 'call')}")
+        left, number = set(futures), before
+        while left:
+            # A wait without end does not hear an interruption on every system.
+            ended, left = wait(left, timeout=_HEARD, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield futures[future], future.result()
+                number += 1
+                spent = asker.budget.spent
+                cost = asker.budget.cost(spent)
+                money = "" if cost is None else f"{dollars(cost)}, "
+                self.progress("labelling", number, len(self.latents), f"{money}{count(spent.calls, 'call')}")
 
     def _keep(self, done: _Done, found: Sequence[tuple[Worked, Sample]]) -> None:
         """Add rows of the frame, with the embedding scores of new and old labels, and the verdicts."""
