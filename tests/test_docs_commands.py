@@ -169,4 +169,5 @@ def test_the_site_has_every_page_and_its_links_lead_somewhere(tmp_path):
     for page in pages:
         assert (page.parent / "index.md" if page.name == "README.md" else page) in written
     start = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)=\"(https?:)?//(?!arxiv|github)[^\"]+\\.(js|css|woff2?)\"", start)
+    assert not re.search(r"<(script|img|iframe)[^>]* src=[\"']?(https?:)?//", start)
+    assert not re.search(r"<link[^>]* rel=[\"']?(stylesheet|preconnect)[^>]* href=[\"']?(https?:)?//", start)
