@@ -20,11 +20,12 @@ import saelens_data as sd
 from saelens_data.cli.main import cli
 from saelens_data.encoders import Address, encoder_identity, load_encoder
 from saelens_data.encoders.check import concerns
+from saelens_data.encoders.load import _hash_of
 from saelens_data.errors import EncoderError, EncoderWarning, InputError
 from saelens_data.readers.hooks import Hook
 from saelens_data.readers.weights import MINILM
 from saelens_data.sae.checkpoints import save_saelens
-from saelens_data.sae.model import SAE
+from saelens_data.sae.model import SAE, TOKEN_NORM
 from saelens_data.sae.pooling import Pooler
 from saelens_data.sae.train import TrainConfig
 
@@ -130,6 +131,14 @@ def test_another_sae_or_reader_is_another_identity(tmp_path, parts):
     first = encoder_identity(Address.of(**{**parts, "sae": other}))
     save_saelens(replace(make_sae(32), b_enc=torch.full((D_SAE,), -1.5)), other)
     assert encoder_identity(Address.of(**{**parts, "sae": other})) != first
+
+
+def test_what_is_done_with_the_same_weights_is_part_of_an_saes_hash():
+    sae = make_sae(32)
+    others = [replace(sae, in_scale=2.0), replace(sae, norm=TOKEN_NORM), replace(sae, out_scale=torch.ones(D_SAE))]
+    others += [replace(sae, activation="topk", k=k) for k in (3, 4)]
+    assert len({_hash_of(one) for one in (sae, *others)}) == 6
+    assert _hash_of(make_sae(32)) == _hash_of(sae)
 
 
 def keeping(kept: list[torch.Tensor]):

@@ -168,9 +168,10 @@ def _placed(sae: SAE, reader: Reader | TokenReader, name: str) -> tuple[SAE, dic
 
 
 def _hash_of(sae: SAE) -> str:
-    """SHA-256 of an SAE's numbers, hex."""
-    digest = hashlib.sha256()
-    for part in (sae.W_enc, sae.b_enc, sae.in_center, sae.threshold, sae.W_dec, sae.b_dec):
+    """SHA-256 of all that an SAE's activations follow from, hex: its numbers, and what is done with them."""
+    how = (sae.activation, sae.k, sae.in_scale, sae.norm, sae.pursuit)
+    digest = hashlib.sha256(repr(how).encode())
+    for part in (sae.W_enc, sae.b_enc, sae.in_center, sae.threshold, sae.W_dec, sae.b_dec, sae.out_scale):
         if part is not None:
             digest.update(part.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
