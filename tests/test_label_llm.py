@@ -570,6 +570,21 @@ def test_a_plan_sends_nothing_and_counts_what_is_sent(monkeypatch, alone):
     assert unpriced.frame["cost"].null_count() == 3
 
 
+def test_a_plan_is_the_most_though_labels_are_long(alone):
+    m, long = worded_matrix(4, 60), "\U00010330" * 120
+
+    def wordy(body):
+        naming = {"explanation": "e", "properties": "one", "label": long}
+        return json.dumps(naming) if "You name" in body["messages"][0]["content"] else answer_to(body)
+
+    with Server(answer=wordy) as server:
+        plan = plan_labels(m, base_url=server.url, model="test", settings=SETTINGS)
+        assert label(m, server).frame["label"].to_list() == [long] * 4
+    sent = [line for line in journal_lines(alone) if "sent" in line]
+    reserved = sum(2 * line["read"] + 8 * line["written"] for line in sent) / 10**6
+    assert reserved <= plan.frame["most"][-1] < 1.1 * reserved
+
+
 # --- secrets and documents
 
 
