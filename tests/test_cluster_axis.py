@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 import saelens_data as sd
 from saelens_data.cluster.axis import all_concepts
-from saelens_data.cluster.choose import FORM, MATTERS, choose_axis, known_axes
+from saelens_data.cluster.choose import FORM, MATTERS, choose_axis
 from saelens_data.cluster.contrasts import axis_names, contrast, held_out, two_way, values_of
 from saelens_data.cluster.coordinates import coordinates
 from saelens_data.cluster.methods import kmeans
@@ -153,7 +153,6 @@ def test_values_of_an_axis_are_known_by_their_words_without_a_reader():
     assert matched(("poem", "beekeeping"), "style", None) is None
     assert understand("tone: angry, cheerful", None) == Asked("tone: angry, cheerful", "tone", ("cheerful", "angry"))
     assert understand("topic: sports, politics", None).axis is None
-    assert [row[0] for row in known_axes().iter_rows()] == ["topic", *axis_names()]
 
 
 # What is left out.

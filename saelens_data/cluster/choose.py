@@ -9,18 +9,18 @@ or documents that do not differ along it, are not cut up all the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data.cluster.axis import Axis, Space, axis_table
-from saelens_data.cluster.contrasts import LEAST_F, MOST, Contrast, axis_names, contrast, values_of
+from saelens_data.cluster.axis import Axis, axis_table
+from saelens_data.cluster.contrasts import MOST, Contrast, axis_names, contrast
+from saelens_data.cluster.parts import Part, decoder_of, evenly, of_table, spanned, strongest
 from saelens_data.cluster.phrases import TOPIC, Asked, understand
 from saelens_data.cluster.subtract import Unwanted, share_of
 from saelens_data.concepts import cosines, find_concepts, read_phrase
-from saelens_data.encoders import decoder_directions
 from saelens_data.errors import InputError, SaelensDataError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.query import Latent, Phrase, concepts_of, parse
@@ -49,21 +49,6 @@ _BY_DIRECTIONS = ("language",)
 _SPANNED = 3
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """What one phrase chooses."""
-
-    columns: np.ndarray
-    why: str
-    space: Space | None
-    #: How much each says of the axis, [columns]; compared with the same of an unwanted axis. None for no axis.
-    F: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
-    axis: str | None = None
-    within: np.ndarray | None = None
-    contrast: Contrast | None = None
-
-
 def choose_axis(
     m: ConceptMatrix,
     *,
@@ -85,7 +70,7 @@ def choose_axis(
     chooser = _Chooser(m)
     weights: np.ndarray | None = None
     if latents is not None:
-        part, weights = _of_table(m, latents)
+        part, weights = of_table(m, latents)
         parts = [part]
     else:
         parts = [chooser.wanted(phrase) for phrase in by]
@@ -93,7 +78,7 @@ def choose_axis(
             more, unwanted_phrases = chooser.of_query(concepts)
             parts, without = [*parts, *more], (*without, *unwanted_phrases)
     if not parts:
-        parts = [_Part(chooser.active, "all concepts", None)]
+        parts = [Part(chooser.active, "all concepts", None)]
     unwanted, notes = chooser.unwanted(parts, without)
     if (by or without) and not keep_languages and (extra := chooser.languages(parts, without)):
         unwanted.append(extra[0])
@@ -102,14 +87,14 @@ def choose_axis(
     if not unwanted:
         return axis
     # Of the topic, whose concepts are what is left, all were there before.
-    whole = [_Part(chooser.active, "all concepts", None) if part.axis == TOPIC else part for part in parts]
+    whole = [Part(chooser.active, "all concepts", None) if part.axis == TOPIC else part for part in parts]
     return replace(axis, before=_joined(m, _Chooser(m), whole, weights, [], []))
 
 
 def _joined(
     m: ConceptMatrix,
     chooser: _Chooser,
-    parts: list[_Part],
+    parts: list[Part],
     weights: np.ndarray | None,
     unwanted: list[Unwanted],
     notes: list[str],
@@ -142,7 +127,7 @@ def _joined(
     )
 
 
-def _nearest(m: ConceptMatrix, parts: list[_Part]) -> tuple[tuple[str, ...], np.ndarray | None]:
+def _nearest(m: ConceptMatrix, parts: list[Part]) -> tuple[tuple[str, ...], np.ndarray | None]:
     """The values of the one known axis that was asked for, and which each document is nearest to."""
     found = parts[0].contrast if len(parts) == 1 else None
     if found is None:
@@ -168,7 +153,7 @@ class _Chooser:
 
     # What is wanted.
 
-    def wanted(self, phrase: str) -> _Part:
+    def wanted(self, phrase: str) -> Part:
         """The concepts of a phrase. Raises InputError where there are none to speak of."""
         asked = self._understood(phrase)
         if asked.axis == TOPIC:
@@ -177,7 +162,7 @@ class _Chooser:
             return self._known(asked)
         return self._of_values(asked) if asked.values else self._of_phrase(asked.phrase)
 
-    def of_query(self, query: str) -> tuple[list[_Part], list[str]]:
+    def of_query(self, query: str) -> tuple[list[Part], list[str]]:
         """The concepts of a query, and phrases under `not`, which are to be left out."""
         found = concepts_of(parse(query))
         if not found:
@@ -195,7 +180,7 @@ class _Chooser:
             elif isinstance(concept, Latent):
                 column = self._column(concept.number)
                 if sign > 0:
-                    parts.append(_Part(np.array([column]), f"latent {concept.number} of the query", "svd"))
+                    parts.append(Part(np.array([column]), f"latent {concept.number} of the query", "svd"))
                 else:
                     self.kept[column] = False
         return parts, without
@@ -219,7 +204,7 @@ class _Chooser:
     def _strength(self, found: Contrast) -> np.ndarray:
         return np.asarray(found.F[self.latents])
 
-    def _known(self, asked: Asked) -> _Part:
+    def _known(self, asked: Asked) -> Part:
         """An axis with contrast texts: refused where the encoder, or these documents, do not vary along it."""
         assert asked.axis is not None
         found = self._contrast(asked.axis, asked.values)
@@ -230,7 +215,7 @@ class _Chooser:
                 "choose another encoder, or another axis"
             )
         F = self._strength(found)
-        columns = _strongest(F, self.allowed)
+        columns = strongest(F, self.allowed)
         if len(columns) < LEAST_CONCEPTS:
             raise InputError(
                 f"the documents use {count(len(columns), 'concept')} of '{asked.axis}', too few to group by: choose "
@@ -252,11 +237,11 @@ class _Chooser:
         )
         why = f"{asked.axis}: varies with its values"
         if asked.axis in _BY_DIRECTIONS:
-            within = _spanned(found.effects @ decoder_of(self.m), len(found.values)).astype(np.float32)
-            return _Part(columns, why, "reconstruction", F, (note,), asked.axis, within, found)
-        return _Part(columns, why, "svd", F, (note,), asked.axis, None, found)
+            within = spanned(found.effects @ decoder_of(self.m), len(found.values)).astype(np.float32)
+            return Part(columns, why, "reconstruction", F, (note,), asked.axis, within, found)
+        return Part(columns, why, "svd", F, (note,), asked.axis, None, found)
 
-    def _topic(self, phrase: str) -> _Part:
+    def _topic(self, phrase: str) -> Part:
         """All that the documents' form does not say; all concepts, where the form is much the same."""
         form = [name for name in FORM if self.matters(name)]
         if not form:
@@ -264,13 +249,13 @@ class _Chooser:
                 f"'{phrase}' is taken to be what style and language leave; these documents hardly differ in either, so "
                 "all concepts count."
             )
-            return _Part(self.active, "all concepts", None, None, (note,), TOPIC)
+            return Part(self.active, "all concepts", None, None, (note,), TOPIC)
         note = f"'{phrase}' is taken to be what {' and '.join(form)} {'leave' if len(form) > 1 else 'leaves'}."
         F = np.full(self.m.n_concepts, DROPPED_F)
         why = f"{TOPIC}: does not vary with {' or '.join(form)}"
-        return _Part(np.flatnonzero(self.allowed), why, "reconstruction", F, (note,), TOPIC)
+        return Part(np.flatnonzero(self.allowed), why, "reconstruction", F, (note,), TOPIC)
 
-    def _of_values(self, asked: Asked) -> _Part:
+    def _of_values(self, asked: Asked) -> Part:
         """Latents that point towards one of the values and away from what they share."""
         words = self._words(needed=True)
         assert words is not None
@@ -282,13 +267,13 @@ class _Chooser:
         columns = np.unique(np.concatenate(best))
         listed = ", ".join(f"{value} {len(one)}" for value, one in zip(asked.values, best, strict=True))
         note = f"{count(len(columns), 'concept')} point towards one of these values and away from the others: {listed}."
-        return _Part(columns, "points towards one of the values", "reconstruction", None, (note,))
+        return Part(columns, "points towards one of the values", "reconstruction", None, (note,))
 
     def _first(self, near: np.ndarray, n: int) -> np.ndarray:
         order = np.argsort(np.where(self.allowed, -near, np.inf), kind="stable")[:n]
         return np.asarray(order[(near[order] > 0) & self.allowed[order]])
 
-    def _of_phrase(self, phrase: str) -> _Part:
+    def _of_phrase(self, phrase: str) -> Part:
         """Concepts near enough to a phrase to mean anything; refused where there are too few."""
         found = find_concepts(self.m, phrase, n=MOST)
         fitting = found.frame.filter("fits")["latent"].to_numpy()
@@ -301,7 +286,7 @@ class _Chooser:
                 f"take an axis that has contrast texts: {axes}"
             )
         note = f"{count(len(columns), 'concept')} fit '{phrase}'; they say whether it is there, not which kinds of it."
-        return _Part(columns, f"fits '{phrase}'", "svd", None, (note,))
+        return Part(columns, f"fits '{phrase}'", "svd", None, (note,))
 
     def _column(self, latent: int) -> int:
         at = np.flatnonzero(self.latents == latent)
@@ -313,7 +298,7 @@ class _Chooser:
 
     # What is left out.
 
-    def unwanted(self, parts: list[_Part], without: Sequence[str]) -> tuple[list[Unwanted], list[str]]:
+    def unwanted(self, parts: list[Part], without: Sequence[str]) -> tuple[list[Unwanted], list[str]]:
         """What `without` and the parts ask to leave out, its latents dropped, and notes on it."""
         found, notes = [], []
         phrases = list(dict.fromkeys(without))
@@ -329,25 +314,25 @@ class _Chooser:
                 notes.append(f"Left out: {one.name}" + (f" ({count(dropped, 'concept')} dropped)." if dropped else "."))
         return found, notes
 
-    def _leave_out(self, asked: Asked, parts: list[_Part]) -> tuple[Unwanted, int]:
+    def _leave_out(self, asked: Asked, parts: list[Part]) -> tuple[Unwanted, int]:
         if asked.axis == TOPIC:
             return self._without_topic(), 0
         W = self._decoder()
         if asked.axis is not None:
             found = self._contrast(asked.axis, asked.values)
-            directions = _spanned(found.effects @ decoder_of(self.m), len(found.values))
+            directions = spanned(found.effects @ decoder_of(self.m), len(found.values))
             dropped = (self._strength(found) >= DROPPED_F) & (self._strength(found) > self._wanted_strength(parts))
             name = asked.axis
         else:
             columns = self._of_phrase(asked.phrase).columns if not asked.values else self._of_values(asked).columns
-            directions = _spanned(W[columns], _SPANNED)
+            directions = spanned(W[columns], _SPANNED)
             dropped = np.zeros(self.m.n_concepts, dtype=bool)
             dropped[columns] = True
             name = asked.phrase
         self.kept &= ~dropped
         return Unwanted(name, (W @ directions.T).astype(np.float32), directions.astype(np.float32)), int(dropped.sum())
 
-    def _wanted_strength(self, parts: list[_Part]) -> np.ndarray:
+    def _wanted_strength(self, parts: list[Part]) -> np.ndarray:
         """What each concept says of the wanted axes; 0 where nothing is known."""
         known = [part.F for part in parts if part.F is not None and part.axis != TOPIC]
         return np.max(known, axis=0) if known else np.zeros(self.m.n_concepts)
@@ -362,7 +347,7 @@ class _Chooser:
         along[np.searchsorted(self.latents, placed.transform.latents)] = placed.transform.basis
         return Unwanted(TOPIC, along)
 
-    def languages(self, parts: list[_Part], without: Sequence[str]) -> tuple[Unwanted, str] | None:
+    def languages(self, parts: list[Part], without: Sequence[str]) -> tuple[Unwanted, str] | None:
         """Languages as something unwanted, and a note, where they are not asked for and tell documents apart."""
         left_out = {self._understood(phrase).axis for phrase in without}
         wanted = {part.axis for part in parts}
@@ -390,7 +375,7 @@ class _Chooser:
                 W, found = self._decoder(), self._contrast(name)
             except SaelensDataError:
                 return 0.0
-            directions = _spanned(found.effects @ decoder_of(self.m), len(found.values))
+            directions = spanned(found.effects @ decoder_of(self.m), len(found.values))
             self._differing[name] = share_of(self._looked_at(), (W @ directions.T).astype(np.float32), W)
         return float(self._differing[name])
 
@@ -400,72 +385,5 @@ class _Chooser:
 
     def _looked_at(self) -> csr_array:
         """Mean activations of some of the documents, evenly chosen."""
-        m = self.m if self.m.n_docs <= LOOKED_AT else self.m.take_docs(_evenly(self.m.n_docs, LOOKED_AT))
+        m = self.m if self.m.n_docs <= LOOKED_AT else self.m.take_docs(evenly(self.m.n_docs, LOOKED_AT))
         return m.pooled("mean").X if m.evidence is not None else m.X
-
-
-def decoder_of(m: ConceptMatrix) -> np.ndarray:
-    """Decoder directions of the encoder, [d_sae, dim]. Raises InputError where it is not at hand."""
-    W: np.ndarray | None = decoder_directions(m.source)
-    if W is None:
-        raise InputError(
-            f"what is to be left out needs the decoder of encoder '{m.source.encoder}', which is not at hand or has "
-            "changed: encode the documents again"
-        )
-    return W
-
-
-def known_axes() -> pl.DataFrame:
-    """Axes that words can name, and the values that their contrast texts have."""
-    rows = [(name, ", ".join(values_of(name))) for name in axis_names()]
-    return pl.DataFrame([(TOPIC, "what style and language leave"), *rows], schema=["axis", "values"], orient="row")
-
-
-def _of_table(m: ConceptMatrix, table: pl.DataFrame) -> tuple[_Part, np.ndarray]:
-    """Concepts of a table with a column latent and perhaps weight. Raises InputError for anything else."""
-    if "latent" not in table.columns:
-        raise InputError(f"the table of concepts needs a column 'latent'; it has {', '.join(table.columns)}")
-    try:
-        wanted = table["latent"].cast(pl.Int64)
-        weight = (table["weight"] if "weight" in table.columns else pl.repeat(1.0, table.height, eager=True)).cast(
-            pl.Float64
-        )
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"the table of concepts cannot be read: {str(error).splitlines()[0]}") from error
-    if (
-        wanted.null_count()
-        or weight.null_count()
-        or not bool((weight >= 0).all())
-        or not bool(weight.is_finite().all())
-    ):
-        raise InputError("the table of concepts has an empty latent, or a weight that is no number of 0 or more")
-    if (twice := wanted.is_duplicated()).any():
-        raise InputError(f"the table names latent {wanted.filter(twice)[0]} more than once")
-    missing = wanted.filter(~wanted.is_in(m.concepts["latent"].cast(pl.Int64).implode()))
-    if missing.len():
-        raise InputError(f"there is no latent {missing[0]} in this matrix, which has {count(m.n_concepts, 'concept')}")
-    kept = weight.to_numpy() > 0
-    latents, weights = wanted.to_numpy()[kept], weight.to_numpy()[kept]
-    if not len(latents):
-        raise InputError("the table chooses no concept: give at least one a weight above 0")
-    column = {latent: i for i, latent in enumerate(m.concepts["latent"].to_list())}
-    columns = np.array([column[latent] for latent in latents.tolist()])
-    order = np.argsort(columns)
-    space: Space | None = "svd" if len(columns) <= MOST else None
-    return _Part(columns[order], "given", space), weights[order].astype(np.float32)
-
-
-def _strongest(F: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    f = np.where(allowed, F, 0.0)
-    first = np.argsort(-f, kind="stable")[:MOST]
-    return np.asarray(np.sort(first[f[first] >= LEAST_F]))
-
-
-def _spanned(rows: np.ndarray, most: int) -> np.ndarray:
-    """Orthonormal directions that `rows` span, at most `most`, the largest first."""
-    _, lengths, directions = np.linalg.svd(np.asarray(rows, dtype=np.float64), full_matrices=False)
-    return np.asarray(directions[:most][lengths[:most] > 1e-5 * max(lengths[0], 1e-30)])
-
-
-def _evenly(n: int, wanted: int) -> np.ndarray:
-    return np.asarray(np.unique(np.linspace(0, n - 1, wanted).astype(np.int64)))
