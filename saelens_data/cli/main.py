@@ -57,7 +57,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="saelens_data", prog_name="saelens-data")
 def cli() -> None:
-    """Turn texts into concepts, and ask how sets differ, what goes together, how texts group, and which have a property.
+    """Turn texts into concepts, and ask how sets differ, what goes together, how they group, and which have a property.
 
     Wherever a STORE is expected, a text file (jsonl, csv, tsv, parquet), a folder of texts or a saved Hugging Face
     dataset serves too: it is encoded once, into a cache.
