@@ -221,8 +221,7 @@ class _Chooser:
                 f"the documents use {count(len(columns), 'concept')} of '{asked.axis}', too few to group by: choose "
                 "another axis, or more documents"
             )
-        nearest = found.nearest(self._looked_at(), self.latents)
-        shares = np.bincount(nearest, minlength=len(found.values)) / max(len(nearest), 1)
+        shares = self._shares(found)
         first = int(shares.argmax())
         if shares[first] >= ONE_VALUE:
             raise InputError(
@@ -365,8 +364,16 @@ class _Chooser:
 
     def matters(self, name: str) -> bool:
         """Whether documents differ in an axis of form: of what languages leave, where these are several."""
-        languages = self.differing("language") if name != "language" else 0.0
-        return self.differing(name) / max(1 - languages, 0.05) >= MATTERS
+        languages = self.differing("language") if name != "language" and self.matters("language") else 0.0
+        if self.differing(name) / max(1 - languages, 0.05) < MATTERS:
+            return False
+        found = self._contrast(name)
+        return bool(self._shares(found).max() < ONE_VALUE)
+
+    def _shares(self, found: Contrast) -> np.ndarray:
+        """The share of documents that are nearest to each value of an axis."""
+        nearest = found.nearest(self._looked_at(), self.latents)
+        return np.asarray(np.bincount(nearest, minlength=len(found.values)) / max(len(nearest), 1))
 
     def differing(self, name: str) -> float:
         """How much of the variance of what documents' concepts write lies along an axis, 0 to 1; 0 if unknown."""
