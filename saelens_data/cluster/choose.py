@@ -16,8 +16,8 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from saelens_data.cluster.axis import Axis, axis_table
-from saelens_data.cluster.contrasts import MOST, Contrast, axis_names, contrast
-from saelens_data.cluster.parts import Part, decoder_of, evenly, of_table, spanned, strongest
+from saelens_data.cluster.contrasts import MOST, Contrast, axis_names, contrast, strongest
+from saelens_data.cluster.parts import Part, decoder_of, evenly, of_table, spanned
 from saelens_data.cluster.phrases import TOPIC, Asked, understand
 from saelens_data.cluster.subtract import Unwanted, share_of
 from saelens_data.concepts import cosines, find_concepts, read_phrase
@@ -215,7 +215,7 @@ class _Chooser:
                 "choose another encoder, or another axis"
             )
         F = self._strength(found)
-        columns = strongest(F, self.allowed)
+        columns = np.sort(strongest(np.where(self.allowed, F, 0.0)))
         if len(columns) < LEAST_CONCEPTS:
             raise InputError(
                 f"the documents use {count(len(columns), 'concept')} of '{asked.axis}', too few to group by: choose "
@@ -236,7 +236,7 @@ class _Chooser:
         )
         why = f"{asked.axis}: varies with its values"
         if asked.axis in _BY_DIRECTIONS:
-            within = spanned(found.effects @ decoder_of(self.m), len(found.values)).astype(np.float32)
+            within = self._span(found).astype(np.float32)
             return Part(columns, why, "reconstruction", F, (note,), asked.axis, within, found)
         return Part(columns, why, "svd", F, (note,), asked.axis, None, found)
 
@@ -319,7 +319,7 @@ class _Chooser:
         W = self._decoder()
         if asked.axis is not None:
             found = self._contrast(asked.axis, asked.values)
-            directions = spanned(found.effects @ decoder_of(self.m), len(found.values))
+            directions = self._span(found)
             dropped = (self._strength(found) >= DROPPED_F) & (self._strength(found) > self._wanted_strength(parts))
             name = asked.axis
         else:
@@ -382,9 +382,13 @@ class _Chooser:
                 W, found = self._decoder(), self._contrast(name)
             except SaelensDataError:
                 return 0.0
-            directions = spanned(found.effects @ decoder_of(self.m), len(found.values))
+            directions = self._span(found)
             self._differing[name] = share_of(self._looked_at(), (W @ directions.T).astype(np.float32), W)
         return float(self._differing[name])
+
+    def _span(self, found: Contrast) -> np.ndarray:
+        """Orthonormal directions in which the values of an axis differ, [values - 1 at most, dim] float64."""
+        return spanned(found.effects @ decoder_of(self.m), len(found.values))
 
     def _decoder(self) -> np.ndarray:
         """What each concept of the matrix writes, [concepts, dim]."""

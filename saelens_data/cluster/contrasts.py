@@ -61,7 +61,7 @@ class Contrast:
 
     def nearest(self, X: csr_array, latents: np.ndarray) -> np.ndarray:
         """The value each document is nearest to, [documents] codes, by X [documents, latents], mean activations."""
-        kept = _strongest(self.F[latents])
+        kept = strongest(self.F[latents])
         part = csr_array(X[:, kept])
         own = latents[kept]
         centres = _unit(self.effects[:, own] / self._spread[own])
@@ -138,7 +138,7 @@ def held_out(X: csr_array, value: np.ndarray, subject: np.ndarray) -> int:
         rest = np.unique(subject[train], return_inverse=True)[1]
         seen = csr_array(X[np.flatnonzero(train)].astype(np.float64))
         F, effects = two_way(seen, value[train], rest)
-        kept = _strongest(F)
+        kept = strongest(F)
         mean, spread = (part[kept] for part in _moments(seen))
         centres = _unit(effects[:, kept] / spread)
         held = (X[test][:, kept].toarray() - mean) / spread  # one subject's texts, a few dozen at most
@@ -146,7 +146,8 @@ def held_out(X: csr_array, value: np.ndarray, subject: np.ndarray) -> int:
     return right
 
 
-def _strongest(F: np.ndarray) -> np.ndarray:
+def strongest(F: np.ndarray) -> np.ndarray:
+    """The latents that belong to an axis by their F, the clearest first, `MOST` at most."""
     first = np.argsort(-F, kind="stable")[:MOST]
     return first[F[first] >= LEAST_F]
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from saelens_data.cluster.axis import Space
-from saelens_data.cluster.contrasts import LEAST_F, MOST, Contrast
+from saelens_data.cluster.contrasts import MOST, Contrast
 from saelens_data.encoders import decoder_directions
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
@@ -73,13 +73,6 @@ def of_table(m: ConceptMatrix, table: pl.DataFrame) -> tuple[Part, np.ndarray]:
     order = np.argsort(columns)
     space: Space | None = "svd" if len(columns) <= MOST else None
     return Part(columns[order], "given", space), weights[order].astype(np.float32)
-
-
-def strongest(F: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """The concepts that vary most along an axis among those allowed, ascending."""
-    f = np.where(allowed, F, 0.0)
-    first = np.argsort(-f, kind="stable")[:MOST]
-    return np.asarray(np.sort(first[f[first] >= LEAST_F]))
 
 
 def spanned(rows: np.ndarray, most: int) -> np.ndarray:
