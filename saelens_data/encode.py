@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from saelens_data.corpus import Corpus, read_corpus
-from saelens_data.corpus_fields import Conversation
+from saelens_data.corpus.fields import Conversation
 from saelens_data.encoders import DEFAULT_ENCODER, Address, Encoder, Parts, encoder_identity, load_encoder
 from saelens_data.errors import InputError
 from saelens_data.labels.table import inherit_labels

@@ -25,8 +25,8 @@ from test_store_faults import Crash, CrashingSystem, child, tree
 
 import saelens_data as sd
 from saelens_data.cli.main import cli
-from saelens_data.corpus_chats import Turn
-from saelens_data.corpus_fields import FIELDS, Turns
+from saelens_data.corpus.chats import Turn
+from saelens_data.corpus.fields import FIELDS, Turns
 from saelens_data.errors import InputError, SaelensDataError, StoreError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.store.manifest import field_path, read_manifest
@@ -161,8 +161,8 @@ def test_every_turn_is_found_at_its_place(rows: list[tuple[Any, Any]], answered:
     opened = {"prompt": [{"role": "user", "content": "?"}], "response": [{"role": "assistant", "content": "!"}]}
     table = [dict(zip(frame, row, strict=True)) for row in zip(*frame.values(), strict=True)]
     rows = [opened, *table] if answered else [{"messages": opened["prompt"]}, *({"messages": r[0]} for r in rows)]
-    corpora = import_module("saelens_data.corpus_text")._from_rows(rows, ())
-    corpus = import_module("saelens_data.corpus")._corpus(corpora, "made", None, None)
+    corpora = import_module("saelens_data.corpus.text")._from_rows(rows, ())
+    corpus = import_module("saelens_data.corpus.read")._corpus(corpora, "made", None, None)
     for name in corpus.fields:
         field = corpus.field(name)
         assert field.turns is corpus.turns

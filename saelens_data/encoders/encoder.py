@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data.corpus_fields import Conversation
+from saelens_data.corpus.fields import Conversation
 from saelens_data.errors import EncoderError
 from saelens_data.matrix import Source
 from saelens_data.store import Shard

@@ -11,9 +11,9 @@ from itertools import islice
 
 import polars as pl
 
-from saelens_data.corpus_chats import is_chat, speak
-from saelens_data.corpus_fields import FIELDS, SAYS, Turns
-from saelens_data.corpus_text import Column, Table, as_series
+from saelens_data.corpus.chats import is_chat, speak
+from saelens_data.corpus.fields import FIELDS, SAYS, Turns
+from saelens_data.corpus.text import Column, Table, as_series
 from saelens_data.errors import InputError
 
 #: Columns taken for ids, the first that is there and fits.

@@ -1,13 +1,13 @@
 """Any source of text -> one table of documents: `doc_id`, `text`, often `prompt`, and the other columns of the source.
 
-Layouts of chats and evals are recognised by their columns (`corpus_layouts`). Of a conversation, the text is what the
+Layouts of chats and evals are recognised by their columns (`layouts`). Of a conversation, the text is what the
 assistant said, all turns joined by a blank line; `prompt` is what the user said, joined likewise, and `system` the
 system's words, if any; turns of tools are left out, with a note. The columns that became the text and the prompt are
 there under these names only; all others stay. If no layout fits, the text is the only column of strings, or the one
 with by far the longest, with a note.
 
 Of conversations, and of prompts with responses, all turns are kept in their order (`Corpus.turns`), and
-`Corpus.field("prompt")` is the same documents with another **field** for their text: `corpus_fields` says which there
+`Corpus.field("prompt")` is the same documents with another **field** for their text: `fields` says which there
 are and how a text is made of turns. Words of a column `system`, `system_prompt` or `system_message` come first, unless
 a conversation has a system of its own.
 
@@ -20,7 +20,7 @@ a conversation has a system of its own.
   `system` if they are made) gets the suffix `_source`, with a note.
 - A source without rows is a corpus of no documents, with a note.
 
-What is read, and what is repaired on the way, is written down in `corpus_formats`.
+What is read, and what is repaired on the way, is written down in `formats`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from typing import Any
 
 import polars as pl
 
-from saelens_data.corpus_fields import FIELDS, SAYS, Conversation, Turns, conversation
-from saelens_data.corpus_formats import name_of, read_frame, read_pandas, read_path
-from saelens_data.corpus_layouts import ID_COLUMNS, Found, field_hint, named, recognise
-from saelens_data.corpus_text import Column, Table, as_series
+from saelens_data.corpus.fields import FIELDS, SAYS, Conversation, Turns, conversation
+from saelens_data.corpus.formats import name_of, read_frame, read_pandas, read_path
+from saelens_data.corpus.layouts import ID_COLUMNS, Found, field_hint, named, recognise
+from saelens_data.corpus.text import Column, Table, as_series
 from saelens_data.errors import InputError, choices
 from saelens_data.fields import DEFAULT_FIELD
 from saelens_data.matrix import DOC_COLUMNS
@@ -78,7 +78,7 @@ class Corpus:
         return (DEFAULT_FIELD,) if self.turns is None else self.turns.fields
 
     def field(self, name: str) -> Corpus:
-        """The same documents with the text of another field, as `corpus_fields` describes them.
+        """The same documents with the text of another field, as `corpus/fields.py` describes them.
 
         What the assistant says is then the column `response`, unless the source has one of that name. Raises
         InputError, listing the fields there are, for one that the source lacks.

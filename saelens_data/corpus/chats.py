@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from saelens_data.corpus_text import Column
+from saelens_data.corpus.text import Column
 
 _SPEAKER_KEYS = ("role", "from", "speaker")
 #: How many values of a column tell what it holds.

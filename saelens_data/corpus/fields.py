@@ -26,8 +26,8 @@ from typing import NamedTuple, overload
 import numpy as np
 import polars as pl
 
-from saelens_data.corpus_chats import FlatTurns, Turn
-from saelens_data.corpus_text import Column, as_series
+from saelens_data.corpus.chats import FlatTurns, Turn
+from saelens_data.corpus.text import Column, as_series
 from saelens_data.fields import DEFAULT_FIELD
 
 #: Roles whose words make each field.

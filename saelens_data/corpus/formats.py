@@ -38,7 +38,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
-from saelens_data.corpus_text import (
+from saelens_data.corpus.text import (
     BLOCK,
     CODECS,
     Column,
