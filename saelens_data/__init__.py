@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from saelens_data.encoders import load_encoder as load_encoder
     from saelens_data.errors import SaelensDataError as SaelensDataError
     from saelens_data.evidence import examples as examples
-    from saelens_data.label_table import LabelTable as LabelTable
     from saelens_data.labels.card import concept_card as concept_card
     from saelens_data.labels.label import label as label
     from saelens_data.labels.label import plan_labels as plan_labels
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from saelens_data.labels.table import prefer_labels as prefer_labels
     from saelens_data.matrix import ConceptMatrix as ConceptMatrix
     from saelens_data.matrix import Source as Source
+    from saelens_data.matrix.label_table import LabelTable as LabelTable
     from saelens_data.report import write_cluster_report as write_cluster_report
     from saelens_data.report import write_correlate_report as write_correlate_report
     from saelens_data.report import write_diff_report as write_diff_report
@@ -69,7 +69,7 @@ _PUBLIC = {
     "CorrelateResult": "correlate:CorrelateResult",
     "DiffResult": "diff:DiffResult",
     "Encoder": "encoders:Encoder",
-    "LabelTable": "label_table:LabelTable",
+    "LabelTable": "matrix.label_table:LabelTable",
     "OrderedResult": "correlate:OrderedResult",
     "Result": "results:Result",
     "SaelensDataError": "errors:SaelensDataError",

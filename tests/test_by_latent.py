@@ -22,9 +22,8 @@ from hypothesis import strategies as st
 from synthetic import random_matrix, write
 from test_store_faults import SCRIPT, Crash, CrashingSystem, tree
 
-from saelens_data import by_latent
-from saelens_data.by_latent import ByLatent, Columns
-from saelens_data.matrix import ConceptMatrix
+from saelens_data.matrix import ConceptMatrix, by_latent
+from saelens_data.matrix.by_latent import ByLatent, Columns
 from saelens_data.store import by_latent as stored
 from saelens_data.store import kept, open_store, verify_store
 from saelens_data.store.arrays import index_bytes

@@ -17,11 +17,10 @@ from keywords import keyword_matrix
 from pages import Page
 
 import saelens_data as sd
-from saelens_data import ranking
 from saelens_data.cli.main import cli
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.retrieve import RetrieveResult, retrieve, retrieve_many
+from saelens_data.retrieve import RetrieveResult, ranking, retrieve, retrieve_many
 
 TEXTS = [
     "The cat slept on the warm windowsill all afternoon.",
@@ -182,7 +181,7 @@ def test_all_phrases_are_scored_in_one_batch_or_in_blocks_of_queries(
     monkeypatch.setattr(ranking.Ranker, "rank", watched)
     whole = retrieve_many(m, QUERIES, n=5)
     assert batches == [9]
-    monkeypatch.setattr(sys.modules["saelens_data.retrieve"], "_TOGETHER", 3 * m.n_docs)
+    monkeypatch.setattr(sys.modules["saelens_data.retrieve.run"], "_TOGETHER", 3 * m.n_docs)
     for found, other in zip(retrieve_many(m, QUERIES, n=5), whole, strict=True):
         same(found, other)
     assert batches == [9, 4, 4, 1]

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 from keywords import SOURCE, keyword_matrix
 
-from saelens_data import concepts
 from saelens_data.cli import main as cli
-from saelens_data.concepts import (
+from saelens_data.concepts import find as concepts
+from saelens_data.concepts.find import (
     LEVEL,
     RANDOM,
     Calibration,
@@ -26,11 +26,11 @@ from saelens_data.concepts import (
     read_phrase,
     word_starts,
 )
+from saelens_data.concepts.space import Space
 from saelens_data.encoders import DEFAULT_ENCODER, EXAMPLES_FILE, find_encoder, load_encoder, read_concepts
 from saelens_data.errors import InputError, SaelensDataError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.retrieve import retrieve
-from saelens_data.space import Space
 from saelens_data.store import write_store
 
 TEXTS = [

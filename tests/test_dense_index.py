@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from synthetic import random_matrix, write
 
-from saelens_data import dense_index, ranking
-from saelens_data.dense_index import DenseIndex
 from saelens_data.errors import InputError, MissingExtraError
-from saelens_data.ranking import DenseArm, Ranker
+from saelens_data.retrieve import dense_index, ranking
+from saelens_data.retrieve.dense_index import DenseIndex
+from saelens_data.retrieve.ranking import DenseArm, Ranker
 from saelens_data.store import open_store
 
 needs_faiss = pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="an optional part")

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 import saelens_data as sd
 from saelens_data.errors import InputError
-from saelens_data.label_table import LabelTable
+from saelens_data.matrix.label_table import LabelTable
 from saelens_data.stats import wilson
 
 

@@ -22,12 +22,12 @@ from llm_server import FAULTS, PRICE, Server, answer_to
 
 import saelens_data as sd
 from saelens_data.errors import InputError, SaelensDataError
-from saelens_data.label_table import LabelTable
 from saelens_data.labels.ask import Patience
 from saelens_data.labels.journal import call_key
 from saelens_data.labels.label import plan_labels
 from saelens_data.labels.sample import Sizes
 from saelens_data.labels.settings import LabelSettings
+from saelens_data.matrix.label_table import LabelTable
 
 SETTINGS = LabelSettings(
     sizes=Sizes(shown=4, judged=4, chars=60), patience=Patience(retries=6, pause=0.002), concurrency=8, price=PRICE
@@ -818,8 +818,8 @@ def test_the_real_encoder_from_texts_to_a_label_beside_the_cached_store(alone, c
     assert kept["label"].to_list() == [row["label"]]
     assert kept["score"].to_list() == [row["score"]]
     # The embedding score by hand: the shipped label against the very excerpts that were judged.
+    from saelens_data.concepts.space import space_of
     from saelens_data.labels.sample import Sampler
-    from saelens_data.space import space_of
 
     held = Sampler(m, [latent], sizes=Sizes(4, 4)).sample(latent).held
     vectors = space_of(m).embed([row["before"], *(" ".join(e.text.split()) for e in held)])

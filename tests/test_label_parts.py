@@ -464,7 +464,7 @@ def test_no_text_without_the_latent_is_shown_twice():
 def test_another_encoder_or_a_token_reader_is_scored_by_the_bundled_embedding(monkeypatch):
     from saelens_data.labels.score import embedder_of
 
-    monkeypatch.setattr("saelens_data.space.space_of", lambda m: pytest.fail("loads a large model"))
+    monkeypatch.setattr("saelens_data.concepts.space.space_of", lambda m: pytest.fail("loads a large model"))
     vectors = embedder_of(worded_matrix(2, 30))(["a cat", "a kitten", "tax law"])
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     assert vectors[0] @ vectors[1] > 0.6 > vectors[0] @ vectors[2]
@@ -612,8 +612,8 @@ def test_no_secret_of_a_url_is_kept(monkeypatch):
 
 
 def test_the_frame_of_labels_has_the_columns_of_a_label_table():
-    from saelens_data.label_table import LABEL_SCHEMA
     from saelens_data.labels.result import _TABLE
+    from saelens_data.matrix.label_table import LABEL_SCHEMA
 
     assert {name: dtype for name, dtype in LABEL_SCHEMA.items() if name in _TABLE} == _TABLE
     assert pl.DataFrame(schema=_TABLE).columns == [name for name in LABEL_SCHEMA if name != "created"]

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from keywords import SOURCE, keyword_matrix
 
-from saelens_data import label_space as module
 from saelens_data.concepts import find_concepts
+from saelens_data.concepts import label_space as module
+from saelens_data.concepts.label_space import embed, label_space
+from saelens_data.concepts.space import bundled_reader
 from saelens_data.errors import InputError
-from saelens_data.label_space import embed, label_space
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.space import bundled_reader
 
 LABELS = ["refuses to answer", None, "cooking and recipes", "kubernetes clusters"]
 

@@ -18,7 +18,6 @@ from synthetic import SOURCE, random_matrix, write, writer
 import saelens_data as sd
 from saelens_data.encoders import find_encoder
 from saelens_data.errors import InputError, StoreError
-from saelens_data.label_table import LABEL_SCHEMA, LabelTable
 from saelens_data.labels.table import (
     add_labels,
     inherit_labels,
@@ -27,6 +26,7 @@ from saelens_data.labels.table import (
     prefer_labels,
     remove_labels,
 )
+from saelens_data.matrix.label_table import LABEL_SCHEMA, LabelTable
 from saelens_data.store import open_store, verify_store, write_store
 from saelens_data.store.labels import read_labels, to_bytes, write_labels
 

@@ -12,10 +12,10 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from synthetic import random_matrix, write
 
-from saelens_data import ranking
-from saelens_data.by_example import from_examples, sparse_logistic
-from saelens_data.lexical import LexicalIndex, places
-from saelens_data.ranking import (
+from saelens_data.retrieve import ranking
+from saelens_data.retrieve.by_example import from_examples, sparse_logistic
+from saelens_data.retrieve.lexical import LexicalIndex, places
+from saelens_data.retrieve.ranking import (
     ConceptArm,
     DenseArm,
     Ranker,

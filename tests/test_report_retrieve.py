@@ -18,10 +18,10 @@ from keywords import keyword_matrix
 from pages import Page
 
 from saelens_data.errors import InputError
-from saelens_data.hits import EMBEDDING, HIT_SCHEMA, Hit, hit_table
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.report.retrieve import retrieve_html, write_retrieve_report
 from saelens_data.retrieve import RetrieveResult, retrieve
+from saelens_data.retrieve.result import EMBEDDING, HIT_SCHEMA, Hit, hit_table
 
 WORDS = {5: "tea", 9: "coffee", 12: "milk"}
 TEXTS = [

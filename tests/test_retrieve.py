@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from synthetic import random_matrix
 
 import saelens_data as sd
-from saelens_data import ranking
 from saelens_data.cli.main import cli
 from saelens_data.errors import InputError
-from saelens_data.lexical import words_of
-from saelens_data.retrieve import degree, retrieve
+from saelens_data.retrieve import ranking, retrieve
+from saelens_data.retrieve.lexical import words_of
+from saelens_data.retrieve.run import degree
 
 SENTENCES = {
     "cats": [
@@ -69,7 +69,7 @@ def test_words_find_documents_that_hold_none_of_them(m, mode, phrase, topic):
 def test_few_documents_take_no_feedback_unless_asked(m, monkeypatch):
     assert retrieve(m, "pets").parameters["feedback"] == 0
     assert retrieve(m, "pets").frame.equals(retrieve(m, "pets", feedback=0).frame)
-    monkeypatch.setattr(import_module("saelens_data.retrieve"), "_FEW", m.n_docs)
+    monkeypatch.setattr(import_module("saelens_data.retrieve.run"), "_FEW", m.n_docs)
     assert retrieve(m, "pets").parameters["feedback"] == 12
 
 

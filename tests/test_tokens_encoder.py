@@ -241,7 +241,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(tmp_path, encoder, 
 
 def test_words_are_refused_before_the_model_is_loaded(tmp_path, encoder, monkeypatch):
     m = sd.encode(pl.DataFrame({"text": tiny.TEXTS}), store=tmp_path / "s.sae", encoder=encoder)
-    monkeypatch.setattr("saelens_data.space.load_encoder", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("saelens_data.concepts.space.load_encoder", lambda *_: pytest.fail("loaded"))
     with pytest.raises(InputError, match="no embedding of sentences"):
         sd.find_concepts(m, "refusal")
 

@@ -14,7 +14,7 @@ from saelens_data.wording import count
 if TYPE_CHECKING:
     import polars as pl
 
-    from saelens_data.label_table import LabelTable
+    from saelens_data.matrix.label_table import LabelTable
 
 #: How many labels are shown by default.
 _TOP = 20

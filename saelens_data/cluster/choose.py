@@ -21,11 +21,11 @@ from saelens_data.cluster.parts import Part, decoder_of, evenly, of_table, spann
 from saelens_data.cluster.phrases import TOPIC, Asked, understand
 from saelens_data.cluster.subtract import Unwanted, share_of
 from saelens_data.concepts import cosines, find_concepts, read_phrase
+from saelens_data.concepts.space import Space as WordSpace
+from saelens_data.concepts.space import space_of
 from saelens_data.errors import InputError, SaelensDataError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.query import Latent, Phrase, concepts_of, parse
-from saelens_data.space import Space as WordSpace
-from saelens_data.space import space_of
 from saelens_data.wording import count, share
 
 #: Documents in which a latent must be active to be chosen: what two documents share is no cluster.

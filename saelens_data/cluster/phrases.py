@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from saelens_data.cluster.contrasts import axis_names, values_of
-from saelens_data.space import Space
+from saelens_data.concepts.space import Space
 
 #: What a text is about: no axis of form, so it has no contrast texts; it is what other axes leave.
 TOPIC = "topic"

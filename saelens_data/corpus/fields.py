@@ -28,7 +28,7 @@ import polars as pl
 
 from saelens_data.corpus.chats import FlatTurns, Turn
 from saelens_data.corpus.text import Column, as_series
-from saelens_data.fields import DEFAULT_FIELD
+from saelens_data.matrix.fields import DEFAULT_FIELD
 
 #: Roles whose words make each field.
 FIELDS = {

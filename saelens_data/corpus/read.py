@@ -41,8 +41,8 @@ from saelens_data.corpus.formats import name_of, read_frame, read_pandas, read_p
 from saelens_data.corpus.layouts import ID_COLUMNS, Found, field_hint, named, recognise
 from saelens_data.corpus.text import Column, Table, as_series
 from saelens_data.errors import InputError, choices
-from saelens_data.fields import DEFAULT_FIELD
 from saelens_data.matrix import DOC_COLUMNS
+from saelens_data.matrix.fields import DEFAULT_FIELD
 
 _DIGEST_ROWS = 8192
 

@@ -19,7 +19,7 @@ import polars as pl
 from saelens_data.concepts import find_concepts
 from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
-from saelens_data.matrix import _mask
+from saelens_data.matrix import mask_of
 from saelens_data.wording import count, difference_in_points, explained, p_in_words, share
 
 #: Characters of a label in the outputs; labels that a message lists.
@@ -79,8 +79,8 @@ def gate(result: DiffResult, fail_on: str, watch: Sequence[str] = ()) -> GateRes
     if terms:
         told = _members(rows).filter(pl.col("latent").is_in(covered["latent"].to_list()))
         rows = rows.filter(pl.col("rank").is_in(told["rank"].to_list()))
-    failed = rows.filter(pl.Series(_mask(rows, fail_on)))
-    if not_said := int(_mask(rows, pl.sql_expr(fail_on).is_null()).sum()):
+    failed = rows.filter(pl.Series(mask_of(rows, fail_on)))
+    if not_said := int(mask_of(rows, pl.sql_expr(fail_on).is_null()).sum()):
         raise InputError(
             f'the rule "{fail_on}" says neither yes nor no of {count(not_said, "finding")}, where a column it reads '
             "is null: say what holds there, as in COALESCE(adjusted_difference, difference) > 0.1"

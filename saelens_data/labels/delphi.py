@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from saelens_data.errors import InputError, choices
-from saelens_data.label_table import LABEL_SCHEMA
 from saelens_data.labels.files import LabelFile
+from saelens_data.matrix.label_table import LABEL_SCHEMA
 
 #: layers.19_latent42.txt; a "/" of the module's name is written as "--".
 _NAME = re.compile(r"(?P<module>.+)_latent(?P<latent>[0-9]{1,11})\.txt")

@@ -16,9 +16,9 @@ from typing import Any
 import polars as pl
 
 from saelens_data.errors import InputError, choices
-from saelens_data.label_table import LABEL_SCHEMA
 from saelens_data.labels.delphi import is_delphi, read_delphi
 from saelens_data.labels.files import LabelFile
+from saelens_data.matrix.label_table import LABEL_SCHEMA
 
 #: First bytes of compressed and of Parquet files.
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"

@@ -113,10 +113,10 @@ def embedding_scores(
 
 def embedder_of(m: ConceptMatrix) -> Embed:
     """The embedding that labels and texts are compared by: the encoder's own reader if it has one, else MiniLM's."""
+    from saelens_data.concepts.space import space_of  # noqa: PLC0415
     from saelens_data.errors import SaelensDataError  # noqa: PLC0415
     from saelens_data.readers.spans import Part, SpanReader  # noqa: PLC0415
     from saelens_data.readers.weights import MINILM  # noqa: PLC0415
-    from saelens_data.space import space_of  # noqa: PLC0415
 
     try:
         if _reads_spans(m.source.encoder):

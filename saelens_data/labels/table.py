@@ -21,10 +21,10 @@ from saelens_data.encoders import (
 )
 from saelens_data.encoders.names import pair_of, pair_of_address
 from saelens_data.errors import EncoderError, InputError, choices
-from saelens_data.label_table import LabelTable
 from saelens_data.labels.files import LabelFile
 from saelens_data.labels.importers import read_labels as read_label_file
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.matrix.label_table import LabelTable
 from saelens_data.store import is_store, open_store
 from saelens_data.store.derived import read_concepts as store_concepts
 from saelens_data.store.files import explained, locked

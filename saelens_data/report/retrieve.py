@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saelens_data.evidence import between_words
-from saelens_data.hits import EMBEDDING, SPANS
+from saelens_data.retrieve.result import EMBEDDING, SPANS
 from saelens_data.report.parameters import parameters_in_words
 from saelens_data.results import write_whole
 from saelens_data.retrieve import RetrieveResult

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from saelens_data.by_latent import ByLatent, Columns
+from saelens_data.matrix.by_latent import ByLatent, Columns
 from saelens_data.store import derived
 from saelens_data.store.arrays import Shapes, array_files, index_bytes, map_array, mapped, replaced, write_index
 from saelens_data.store.files import locked

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from saelens_data.by_latent import ByLatent
+from saelens_data.matrix.by_latent import ByLatent
 from saelens_data.store import derived
 from saelens_data.store.arrays import index_bytes, map_array, replaced, sync, write_index
 from saelens_data.store.by_latent import stored_by_latent

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saelens_data.errors import StoreError
-from saelens_data.label_table import LABEL_SCHEMA, LabelTable
+from saelens_data.matrix.label_table import LABEL_SCHEMA, LabelTable
 from saelens_data.store.files import atomic_write_bytes
 from saelens_data.store.manifest import Manifest
 

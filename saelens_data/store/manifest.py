@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from saelens_data.errors import StoreError
-from saelens_data.fields import DEFAULT_FIELD
 from saelens_data.matrix import Source
+from saelens_data.matrix.fields import DEFAULT_FIELD
 from saelens_data.store.files import atomic_write_bytes
 
 FORMAT = "saelens_data store"

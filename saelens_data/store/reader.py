@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from saelens_data.errors import StoreError
-from saelens_data.fields import Beside
 from saelens_data.matrix import ConceptMatrix, Evidence, Units, canonical_csr
+from saelens_data.matrix.fields import Beside
 from saelens_data.store import labels as labels_beside
 from saelens_data.store.beside import StoredFields
 from saelens_data.store.derived import derive, read_concepts

@@ -23,10 +23,10 @@ import polars as pl
 from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 
-from saelens_data.concepts import calibrate, cosines, find_concepts, ordinary_phrases
+from saelens_data.concepts.find import calibrate, cosines, find_concepts, ordinary_phrases
+from saelens_data.concepts.space import Space, space_of
 from saelens_data.encoders import EXAMPLES_FILE, find_encoder, load_encoder
 from saelens_data.matrix import ConceptMatrix, canonical_csr
-from saelens_data.space import Space, space_of
 from saelens_data.store import open_store
 
 #: Phrases on which the choices were made, and others, written down before they were tried.

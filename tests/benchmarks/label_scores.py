@@ -19,11 +19,11 @@ import polars as pl
 from scipy.sparse import csc_array, vstack
 from scipy.stats import rankdata, spearmanr
 
+from saelens_data.concepts.space import space_of
 from saelens_data.corpus import read_corpus
 from saelens_data.encode import encode
 from saelens_data.encoders import find_encoder, read_concepts
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.space import space_of
 from saelens_data.stats.strength import auc_interval
 
 #: Active spans that a latent is scored on at least.

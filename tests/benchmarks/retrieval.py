@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from saelens_data.by_example import from_examples
 from saelens_data.cli.options import open_or_encode
-from saelens_data.lexical import LexicalIndex, words_of
+from saelens_data.concepts.space import space_of
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.ranking import FEEDBACK, ConceptArm, DenseArm, Ranker, joined
-from saelens_data.space import space_of
+from saelens_data.retrieve.by_example import from_examples
+from saelens_data.retrieve.lexical import LexicalIndex, words_of
+from saelens_data.retrieve.ranking import FEEDBACK, ConceptArm, DenseArm, Ranker, joined
 
 BASELINE = "embedding of the text"
 #: Numbers of examples, the fewest documents of a label that is asked for by example, and draws of each.

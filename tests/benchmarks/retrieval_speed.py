@@ -30,12 +30,11 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csc_array
 
-from saelens_data import dense_index
-from saelens_data.by_latent import ByLatent
+from saelens_data.concepts.space import Space, space_of
 from saelens_data.matrix import ConceptMatrix, Evidence, Units
-from saelens_data.ranking import FEEDBACK, HEAVIEST, best, sum_by_latent
-from saelens_data.retrieve import Mode, retrieve
-from saelens_data.space import Space, space_of
+from saelens_data.matrix.by_latent import ByLatent
+from saelens_data.retrieve import Mode, dense_index, retrieve
+from saelens_data.retrieve.ranking import FEEDBACK, HEAVIEST, best, sum_by_latent
 from saelens_data.store import open_store, write_store
 
 #: Documents made at a time, queries timed, and documents found by each.

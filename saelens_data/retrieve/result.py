@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.results import Result
 
 #: Latents shown of each document, spans shown, and latents whose spans are looked at.
 SHOWN, SPANS = 8, 3
@@ -43,6 +44,31 @@ class Hit:
     witnesses: list[tuple[int, float]] | None = None
     #: Where the words of a lexical query stand, instead.
     places: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class RetrieveResult(Result):
+    """The outcome of `retrieve`. `frame` holds one row for each document, the best first.
+
+    Columns: `rank` (from 1), `doc_id`, `score`, `text`, `concepts` (what gave the score: `latent`, `label` and `share`
+    of each; the shares add up to the score; parts that are no latent, such as the embedding, have a label alone), and
+    `evidence` (the spans that hold the strongest of these concepts: `start`, `end`, `text`, `latents`).
+    """
+
+    kind: str = "retrieve"
+    #: What was looked for, as a concept query; for examples, the query that stands for them.
+    query: str
+    mode: str
+    #: Documents that could be found.
+    n_docs: int
+    #: What the documents of `frame` answer, by `doc_id`, where the set has a column `prompt`.
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """What was looked for, how, and in how many documents."""
+        like = "".join(f"{side} {', '.join(ids)} " for side in ("like", "unlike") if (ids := self.parameters.get(side)))
+        named = f"{like.strip()}; as a query: {self.query}" if like else self.query
+        return f"{named}: the first {self.frame.height:,} of {self.n_docs:,} documents by {self.mode}"
 
 
 def hit_table(m: ConceptMatrix, hits: Sequence[Hit]) -> pl.DataFrame:

@@ -22,9 +22,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
-from saelens_data.by_latent import ByLatent
-from saelens_data.dense_index import DenseIndex
 from saelens_data.matrix import ConceptMatrix, Keeper, canonical_csr
+from saelens_data.matrix.by_latent import ByLatent
+from saelens_data.matrix.sparse import gather
+from saelens_data.retrieve.dense_index import DenseIndex
 
 #: Latents that point towards the query by less than this many standard deviations (over latents) count for nothing.
 SHRINK = 0.5
@@ -348,9 +349,7 @@ def reading_lengths(mean: csr_array, directions: np.ndarray) -> np.ndarray:
 
 def take_rows(X: csr_array, rows: np.ndarray) -> csr_array:
     """Some rows of X; unlike X[rows], it reads no other row of a mapped matrix."""
-    start, stop = X.indptr[rows].astype(np.int64), X.indptr[rows + 1].astype(np.int64)
-    indptr = np.concatenate([[0], np.cumsum(stop - start)])
-    index = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], stop - start)
+    indptr, index = gather(X.indptr, rows)
     return canonical_csr(X.data[index], X.indices[index], indptr, (len(rows), X.shape[1]))
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data.by_latent import ByLatent, Columns, in_memory
 from saelens_data.errors import InputError, choices
-from saelens_data.fields import DEFAULT_FIELD, Beside, field_of
-from saelens_data.label_table import LabelTable
+from saelens_data.matrix.by_latent import ByLatent, Columns, in_memory
+from saelens_data.matrix.evidence import Evidence
+from saelens_data.matrix.fields import Beside, field_of
+from saelens_data.matrix.filters import mask_of
+from saelens_data.matrix.label_table import LabelTable
+from saelens_data.matrix.source import Source
+from saelens_data.matrix.sparse import canonical_csr, gather, join_ptr, read_only
 
 #: Columns of `docs` that the package itself fills.
 DOC_COLUMNS = ("doc_id", "text", "n_units", "n_tokens", "error")
@@ -28,8 +31,6 @@ CONCEPT_SCHEMA = {
     "score": pl.Float64,
     "origin": pl.String,
 }
-#: Name of the column that a filter expression is evaluated into; no source has it.
-_MASK = "\0keep"
 
 T = TypeVar("T")
 
@@ -49,92 +50,6 @@ class Keeper(Protocol):
         self, name: str, key: Mapping[str, str], write: Callable[[Path], None], read: Callable[[Path], T | None]
     ) -> T | None:
         """What `read` makes of the file that `write` wrote for `key`."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the activations come from. Two matrices combine only if their sources agree."""
-
-    #: Name of the encoder, as `load_encoder` takes it.
-    encoder: str
-    #: Name of the model that read the text.
-    reader: str
-    #: SHA-256 of the reader's weights.
-    reader_sha256: str
-    #: Name of the SAE.
-    sae: str
-    #: SHA-256 of the SAE's weights.
-    sae_sha256: str
-    #: Which of the reader's states the SAE reads.
-    hook: str
-    #: Units to document: "max", or "mean" for what `pooled("mean")` returns.
-    pooling: str = "max"
-    #: Limits that change the numbers, such as the longest span in tokens.
-    limits: Mapping[str, int] = field(default_factory=dict)
-    #: Arithmetic of the reader; changes the numbers by rounding only.
-    dtype: str = "float32"
-    #: Versions of the libraries that made the numbers.
-    versions: Mapping[str, str] = field(default_factory=dict)
-    #: What a look at some texts said of reader and SAE when they were loaded; says nothing of these documents.
-    checks: Mapping[str, float] = field(default_factory=dict)
-    #: Which field of conversations was read; plain texts are "response" too.
-    field: str = DEFAULT_FIELD
-
-    @property
-    def unit(self) -> str:
-        """What the units of a document are: "token", or "span"."""
-        return "token" if "overlap" in self.limits else "span"
-
-    def differences(self, other: Source) -> list[str]:
-        """Name the fields in which two sources disagree; dtype and versions only round, checks are none."""
-        keys = (f.name for f in fields(self) if f.name not in ("dtype", "versions", "checks"))
-        return [key for key in keys if getattr(self, key) != getattr(other, key)]
-
-    def require_same(self, other: Source) -> None:
-        """Raise InputError, naming each difference, unless the two sources agree."""
-        if (keys := self.differences(other)) == ["field"]:
-            raise InputError(
-                f"the two sets are of different fields ('{self.field}' and '{other.field}'): take one field of both"
-            )
-        if keys:
-            parts = "; ".join(f"{key}: {getattr(self, key)!r} and {getattr(other, key)!r}" for key in keys)
-            raise InputError(f"the two sets were encoded differently ({parts}): encode both with one encoder")
-
-
-@dataclass(frozen=True, eq=False)
-class Units:
-    """The spans or tokens of each document, as character offsets into its text.
-
-    `ptr` [n_docs + 1] int64 delimits the units of document i: `start[ptr[i]:ptr[i+1]]` and `end[...]`.
-    """
-
-    ptr: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-
-    def __post_init__(self) -> None:
-        if not (len(self.start) == len(self.end) == int(self.ptr[-1])):
-            raise ValueError(
-                f"units: {len(self.start)} starts, {len(self.end)} ends, {int(self.ptr[-1])} expected by ptr"
-            )
-
-    def take(self, rows: np.ndarray) -> Units:
-        """The units of the documents `rows`, in that order."""
-        ptr, index = _gather(self.ptr, rows)
-        return Units(ptr, self.start[index], self.end[index])
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is kept beside each maximum, aligned with `X.data`.
-
-    `mean` [nnz] float32: mean activation over all units of the document (inactive units count as 0).
-    `unit` [nnz] int32: number, within its document, of the unit that holds the maximum (the first, on ties).
-    """
-
-    mean: np.ndarray
-    unit: np.ndarray
-    units: Units
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -182,7 +97,7 @@ class ConceptMatrix:
         if (v := self.vectors) is not None:
             if v.ndim != 2 or len(v) != rows or v.dtype != np.float16:
                 raise ValueError(f"vectors: [{rows}, dim] float16 wanted, got {list(v.shape)} {v.dtype}")
-            object.__setattr__(self, "vectors", _read_only(v))
+            object.__setattr__(self, "vectors", read_only(v))
         if self.beside is not None and self.beside.n_docs != rows:
             raise ValueError(f"beside: other fields have {self.beside.n_docs} documents, X has {rows}")
 
@@ -260,7 +175,7 @@ class ConceptMatrix:
 
         Raises InputError for an expression that cannot be evaluated, naming the columns there are.
         """
-        return self.take_docs(np.flatnonzero(_mask(self.docs, where)))
+        return self.take_docs(np.flatnonzero(mask_of(self.docs, where)))
 
     def take_docs(self, rows: np.ndarray | Sequence[int]) -> ConceptMatrix:
         """The documents at these row numbers, in this order.
@@ -268,7 +183,7 @@ class ConceptMatrix:
         Raises IndexError for a row that is not there, ValueError for one asked for twice (ids are unique).
         """
         rows = _row_numbers(rows, self.n_docs)
-        indptr, index = _gather(self.X.indptr, rows)
+        indptr, index = gather(self.X.indptr, rows)
         X = canonical_csr(self.X.data[index], self.X.indices[index], indptr, (len(rows), self.n_concepts))
         evidence = None
         if (ev := self.evidence) is not None:
@@ -279,7 +194,7 @@ class ConceptMatrix:
 
     def filter_concepts(self, where: pl.Expr | str) -> ConceptMatrix:
         """Concepts for which `where` (a Polars or SQL expression over `concepts`) is true."""
-        keep = _mask(self.concepts, where)
+        keep = mask_of(self.concepts, where)
         position = np.cumsum(keep, dtype=self.X.indices.dtype) - 1
         kept = keep[self.X.indices]
         index = np.flatnonzero(kept)
@@ -370,35 +285,15 @@ class ConceptMatrix:
         X = canonical_csr(
             np.concatenate([p.X.data for p in parts]),
             np.concatenate([p.X.indices for p in parts]),
-            _join_ptr([p.X.indptr for p in parts]),
+            join_ptr([p.X.indptr for p in parts]),
             (docs.height, first.n_concepts),
         )
         kept = [p.evidence for p in parts if p.evidence is not None]
-        evidence = _concat_evidence(kept) if len(kept) == len(parts) else None
+        evidence = Evidence.joined(kept) if len(kept) == len(parts) else None
         dense = [p.vectors for p in parts if p.vectors is not None]
         vectors = np.concatenate(dense) if len(dense) == len(parts) else None
         beside = Beside.joined([p.beside for p in parts])
         return replace(first, X=X, docs=docs, evidence=evidence, vectors=vectors, beside=beside)
-
-
-def canonical_csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    """A read-only csr_array over these very arrays, whose rows are known to be sorted and distinct.
-
-    Nothing is scanned, so arrays mapped from disk stay unread. The two index arrays get one dtype,
-    int32 unless one of them needs int64.
-    """
-    wide = len(data) > np.iinfo(np.int32).max or indices.dtype == np.int64
-    X = csr_array(shape, dtype=data.dtype)
-    index = (array.astype(np.int64 if wide else np.int32, copy=False) for array in (indices, indptr))
-    X.data, X.indices, X.indptr = (_read_only(array) for array in (data, *index))
-    X.has_canonical_format = True
-    return X
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _row_numbers(rows: np.ndarray | Sequence[int], n_docs: int) -> np.ndarray:
@@ -410,46 +305,3 @@ def _row_numbers(rows: np.ndarray | Sequence[int], n_docs: int) -> np.ndarray:
     if len(np.unique(found)) != len(found):
         raise ValueError("a document is asked for twice: doc_id would not be unique")
     return found.astype(np.int64)
-
-
-def _concat_evidence(parts: Sequence[Evidence]) -> Evidence:
-    units = Units(
-        _join_ptr([p.units.ptr for p in parts]),
-        np.concatenate([p.units.start for p in parts]),
-        np.concatenate([p.units.end for p in parts]),
-    )
-    return Evidence(np.concatenate([p.mean for p in parts]), np.concatenate([p.unit for p in parts]), units)
-
-
-def _join_ptr(parts: Sequence[np.ndarray]) -> np.ndarray:
-    counts = np.concatenate([np.diff(np.asarray(p, dtype=np.int64)) for p in parts])
-    return np.concatenate([[0], np.cumsum(counts)])
-
-
-def _gather(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """New ptr and the positions of the entries of `rows`, without a Python loop."""
-    start = ptr[rows].astype(np.int64)
-    counts = ptr[rows + 1] - start
-    new = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum(counts, out=new[1:])
-    index = np.arange(new[-1], dtype=np.int64) + np.repeat(start - new[:-1], counts)
-    return new, index
-
-
-def _mask(table: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
-    try:
-        expr = pl.sql_expr(where) if isinstance(where, str) else where
-        # with_columns, unlike select, refuses an expression whose length is neither 1 nor the table's.
-        found: Any = table.with_columns(expr.alias(_MASK))[_MASK]
-    except (pl.exceptions.PolarsError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0].partition("; valid columns")[0]
-        if absent := re.search(r'unable to find column "([^"]+)"', reason):
-            reason = f"there is no column '{absent[1]}'; {choices(absent[1], table.columns)}"
-            raise InputError(f"cannot evaluate {where!s}: {reason}") from error
-        if "clause)" in reason:
-            reason += ", a word of SQL: a column of that name needs double quotes"
-        raise InputError(f"cannot evaluate {where!s}: {reason}; columns: {', '.join(table.columns)}") from error
-    if found.dtype != pl.Boolean:
-        raise InputError(f"{where!s} gives {found.dtype}, not true or false: compare a column, as in \"model = 'A'\"")
-    mask: np.ndarray = found.fill_null(value=False).to_numpy()
-    return mask

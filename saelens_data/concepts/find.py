@@ -17,12 +17,12 @@ from unicodedata import category
 import numpy as np
 import polars as pl
 
+from saelens_data.concepts.label_space import label_space, labels_of
+from saelens_data.concepts.space import Space, space_of
 from saelens_data.encoders import DEFAULT_ENCODER, EXAMPLES_FILE, find_encoder
 from saelens_data.errors import InputError, SaelensDataError
-from saelens_data.label_space import label_space, labels_of
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
-from saelens_data.space import Space, space_of
 
 #: Words and characters of a phrase that are read: more are no phrase, and the reader would stop reading anyway.
 LONGEST_WORDS, LONGEST_CHARACTERS = 150, 1_500

@@ -1,25 +1,24 @@
-"""Documents for words, for a concept query or for examples, and why each was found; measured in `docs/retrieve.md`."""
+"""Ranks documents for words, for a concept query or for examples, and says what each was found by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
 
-from saelens_data.by_example import Example, from_examples, rows_of
 from saelens_data.concepts import notes_on_fit
-from saelens_data.dense_index import DenseIndex
+from saelens_data.concepts.space import Space, space_of
 from saelens_data.errors import InputError, choices
 from saelens_data.evidence import column_of
-from saelens_data.hits import EMBEDDING, Hit, hit_table
-from saelens_data.lexical import LexicalIndex, places, words_of
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.query import Concept, Latent, Leaf, Phrase, Query, concepts_of, evaluate, parse, phrase_note, unparse
-from saelens_data.ranking import FEEDBACK, ConceptArm, DenseArm, Ranker, Ranking, best, evenly, joined
-from saelens_data.results import Result
-from saelens_data.space import Space, space_of
+from saelens_data.retrieve.by_example import Example, from_examples, rows_of
+from saelens_data.retrieve.dense_index import DenseIndex
+from saelens_data.retrieve.lexical import LexicalIndex, places, words_of
+from saelens_data.retrieve.ranking import FEEDBACK, ConceptArm, DenseArm, Ranker, Ranking, best, evenly, joined
+from saelens_data.retrieve.result import EMBEDDING, Hit, RetrieveResult, hit_table
 
 Mode = Literal["hybrid", "concepts", "dense", "lexical"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -33,31 +32,6 @@ _FEW = 500
 _REPEATED = 200
 #: Scores, documents x queries, that are held at a time where several queries are asked.
 _TOGETHER = 2**24
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class RetrieveResult(Result):
-    """The outcome of `retrieve`. `frame` holds one row for each document, the best first.
-
-    Columns: `rank` (from 1), `doc_id`, `score`, `text`, `concepts` (what gave the score: `latent`, `label` and `share`
-    of each; the shares add up to the score; parts that are no latent, such as the embedding, have a label alone), and
-    `evidence` (the spans that hold the strongest of these concepts: `start`, `end`, `text`, `latents`).
-    """
-
-    kind: str = "retrieve"
-    #: What was looked for, as a concept query; for examples, the query that stands for them.
-    query: str
-    mode: str
-    #: Documents that could be found.
-    n_docs: int
-    #: What the documents of `frame` answer, by `doc_id`, where the set has a column `prompt`.
-    prompts: Mapping[str, str] = field(default_factory=dict)
-
-    def summary(self) -> str:
-        """What was looked for, how, and in how many documents."""
-        like = "".join(f"{side} {', '.join(ids)} " for side in ("like", "unlike") if (ids := self.parameters.get(side)))
-        named = f"{like.strip()}; as a query: {self.query}" if like else self.query
-        return f"{named}: the first {self.frame.height:,} of {self.n_docs:,} documents by {self.mode}"
 
 
 def retrieve(

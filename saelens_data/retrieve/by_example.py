@@ -18,7 +18,7 @@ from scipy.special import expit
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.query import And, Latent, Not, Or, Query, Weighted
-from saelens_data.ranking import Arm, ConceptArm, DenseArm, evenly, take_rows, unit
+from saelens_data.retrieve.ranking import Arm, ConceptArm, DenseArm, evenly, take_rows, unit
 
 #: Documents drawn to tell the examples from, and how far the direction moves away from those that are unwanted.
 BACKGROUND, AWAY = 100, 0.5

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from saelens_data.concepts.space import Space, bundled_reader
 from saelens_data.encode import cache_folder
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.space import Space, bundled_reader
 
 if TYPE_CHECKING:
     from saelens_data.readers.spans import SpanReader
