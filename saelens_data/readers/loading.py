@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from saelens_data.errors import EncoderError
@@ -77,3 +78,14 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     whole = tokenizer("a")["input_ids"]
     at = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
     return whole[:at], whole[at + len(inner) :]
+
+
+def special_table(tokenizer: Any, more: Sequence[int]) -> np.ndarray:
+    """Which token ids are special, [ids] bool."""
+    special = [*tokenizer.all_special_ids, *more]
+    special += [id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special]
+    table = np.zeros(max([len(tokenizer) - 1, *tokenizer.get_vocab().values(), *special]) + 1, np.bool_)
+    table[special] = True
+    if tokenizer.unk_token_id is not None:
+        table[tokenizer.unk_token_id] = False  # it stands for words of the text
+    return table

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ import torch
 
 from saelens_data.errors import EncoderError
 from saelens_data.matrix import Units
-from saelens_data.readers import packed
 from saelens_data.readers.chats import ChatTemplate, Piece, Rendered
-from saelens_data.readers.hooks import Hook, attach, layers_of
-from saelens_data.readers.loading import choose_device, choose_dtype, quietly, special_ids
+from saelens_data.readers.cut_model import CutModel, load_model
+from saelens_data.readers.hooks import Hook
+from saelens_data.readers.loading import choose_device, choose_dtype, quietly, special_ids, special_table
 from saelens_data.readers.weights import find_weights, hash_of
 from saelens_data.readers.windows import cut
 
@@ -29,8 +28,6 @@ BATCH_TOKENS, GPU_BATCH_TOKENS = 2048, 16_384
 #: Longest window read at once, if the model reads that far, and the share of it that two windows have in common.
 MAX_TOKENS, OVERLAP = 2048, 1 / 4
 _LEAST = 16
-#: Largest relative difference by which states read in a row may differ from those read alone: rounding.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 #: A tokenizer that knows no limit says a number beyond this.
 _NO_LIMIT = 10_000_000
 
@@ -81,35 +78,31 @@ class TokenReader:
         how: str | None = None,
     ) -> None:
         self.name, self.sha256, self.hook = name, sha256, str(hook)
-        self.transformer = getattr(model, "language_model", model).eval()
-        self.config = self.transformer.config.get_text_config()
-        self.dtype: torch.dtype = self.transformer.dtype
-        self.device: torch.device = next(self.transformer.parameters()).device
         self.chats = ChatTemplate(tokenizer)
         self._tokenizer = tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise EncoderError(f"the tokenizer of {name} does not say where tokens stand: use a reader with a fast one")
         self._prefix, self._suffix = special_ids(tokenizer)
-        self._special = _special_table(tokenizer, self._prefix + self._suffix)
+        self._special = special_table(tokenizer, self._prefix + self._suffix)
         if bos and not self._prefix and tokenizer.bos_token_id is not None:
             self._prefix = [tokenizer.bos_token_id]
-        longest = min(max_tokens, self._reads_up_to())
-        overlap = int(longest * OVERLAP)
+        self.transformer = getattr(model, "language_model", model).eval()
+        self.config = self.transformer.config.get_text_config()
+        longest = min(max_tokens, _reads_up_to(self.config, tokenizer))
         self._longest = longest - len(self._prefix) - len(self._suffix)
         if longest < _LEAST:
             raise EncoderError(f"{name} reads {longest} tokens at once: windows of {_LEAST} tokens at least are needed")
+        overlap = int(longest * OVERLAP)
         self.limits: dict[str, int] = {"max_tokens": longest, "overlap": overlap, "first_is_special": len(self._prefix)}
         self.embedding: slice | None = None
+        self._compiled = compiled
+        self._model = CutModel(self.transformer, hook, name=name)
+        self.dtype, self.device = self._model.dtype, self._model.device
         budget = batch_tokens or (GPU_BATCH_TOKENS if self.device.type == "cuda" else BATCH_TOKENS)
         self.batch_tokens = max(budget, longest)
-        self._state: torch.Tensor | None = None
-        layers = layers_of(self.transformer, self.config.num_hidden_layers)
-        attach(layers, hook, self._keep)
-        self._native = self._native_attention()
-        self.causal, self.d_in, self.how = self._probe(how)
-        self._compiled = compiled
+        self.causal, self.d_in, self.how = self._model.probe(self._trial, longest, how)
         if compiled:
-            self._compile(layers, hook)
+            self._model.compile()
 
     @classmethod
     def load(
@@ -226,158 +219,31 @@ class TokenReader:
     @torch.inference_mode()
     def states(self, batch: Sequence[TokenWindow]) -> tuple[torch.Tensor, np.ndarray]:
         """States of all tokens of a batch [n, d_in], and the unit of each, or -1."""
-        if self.how == "padded":
-            width = max(len(window.ids) for window in batch)
-            unit = np.full((len(batch), width), -1, np.int64)
-            for row, window in zip(unit, batch, strict=True):
-                row[: len(window.unit)] = window.unit
-            return self._forward_padded([window.ids for window in batch], width), unit.ravel()
         rows, units = [window.ids for window in batch], [window.unit for window in batch]
+        if self.how == "padded":
+            width = max(map(len, rows))
+            unit = np.full((len(rows), width), -1, np.int64)
+            for row, own in zip(unit, units, strict=True):
+                row[: len(own)] = own
+            return self._model.padded(rows, width), unit.ravel()
         if self._compiled and (short := self.batch_tokens - sum(map(len, rows))):
             # One shape for the compiler: idle texts fill the row.
             rows += [np.zeros(n, np.int64) for n in _fill(short, self.limits["max_tokens"])]
             units.append(np.full(short, -1, np.int64))
-        return self._forward_packed(rows), np.concatenate(units)
+        return self._model.packed(rows), np.concatenate(units)
 
-    def _forward_packed(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
-        lengths = [len(ids) for ids in rows]
-        place = np.concatenate([np.arange(n) for n in lengths])
-        ids, position = (torch.from_numpy(x)[None].to(self.device) for x in (np.concatenate(rows), place))
-        with packed.reading(packed.Layout.of(lengths, self.device)):
-            return self._run(input_ids=ids, position_ids=position)[0]
-
-    def _forward_padded(self, rows: Sequence[np.ndarray], width: int) -> torch.Tensor:
-        ids = np.zeros((len(rows), width), np.int64)
-        mask = np.zeros((len(rows), width), np.int64)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)], mask[i, : len(row)] = row, 1
-        # A causal model never looks to the right, where the padding is, and is faster without a mask.
-        masked = {} if self.causal or mask.all() else {"attention_mask": torch.from_numpy(mask).to(self.device)}
-        return self._run(input_ids=torch.from_numpy(ids).to(self.device), **masked).flatten(0, 1)
-
-    def _run(self, **inputs: torch.Tensor) -> torch.Tensor:
-        self.transformer(**inputs)
-        states, self._state = self._state, None
-        assert states is not None
-        # A model that is spread over several devices has them on the one that holds the hook's layer.
-        return states.to(self.device)
-
-    def _keep(self, states: torch.Tensor) -> None:
-        self._state = states
-
-    @torch.inference_mode()
-    def _probe(self, how: str | None) -> tuple[bool, int, str]:
-        """Whether the model looks ahead, the length of its states, and how it may read; a look at three short texts."""
-        window = int(getattr(self.config, "sliding_window", None) or 0)
-        long = window + 5 if 0 < window < self.limits["max_tokens"] - 8 else 13
-        ids = [np.array(self._some_ids(n), np.int64) for n in (long, 8)]
-        self.causal = False
-        try:
-            alone = [self._forward_padded([x], len(x)) for x in ids]
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise EncoderError(
-                f"{self.name} is a {self.config.model_type}, which does not read its tokens by themselves: use a "
-                "causal language model, or an encoder such as BERT"
-            ) from error
-        first = self._forward_padded([ids[1][:4]], 4)
-        causal = _difference(alone[1][:4], first) < _TOLERANCE[self.dtype]
-        if how != "padded" and self._can_pack(ids, torch.cat(alone)):
-            return causal, int(first.shape[1]), "packed"
-        if how == "packed":
-            raise EncoderError(f"{self.name} does not give the same states for texts in one row: leave `how` out")
-        return causal, int(first.shape[1]), "padded"
-
-    def _native_attention(self) -> str:
-        """The attention that the model came with; set again if another reader has changed it."""
-        found: str = self.config._attn_implementation  # noqa: SLF001 - transformers has no other name for it
-        if found == packed.PACKED:
-            found = "eager" if getattr(self.config, "attn_logit_softcapping", None) else "sdpa"
-            self.transformer.set_attn_implementation(found)
-        return found
-
-    def _some_ids(self, n: int) -> list[int]:
+    def _trial(self, n: int) -> np.ndarray:
         ids = self._tokenizer("The quick brown fox jumps over the lazy dog.", add_special_tokens=False)["input_ids"]
-        return (self._prefix + list(ids) * n)[:n]
-
-    def _can_pack(self, ids: list[np.ndarray], alone: torch.Tensor) -> bool:
-        packed.register()
-        self.transformer.set_attn_implementation(packed.PACKED)
-        try:
-            uses = packed.uses()
-            found = self._forward_packed(ids)
-            if packed.uses() > uses and _difference(alone, found) < _TOLERANCE[self.dtype]:
-                return True
-        except (ValueError, TypeError, RuntimeError, KeyError, NotImplementedError):
-            pass  # a kind of model that cannot be read so; it is read with padding
-        self.transformer.set_attn_implementation(self._native)
-        return False
-
-    def _compile(self, layers: torch.nn.ModuleList, hook: Hook) -> None:
-        # Layer by layer: they share one compiled graph, and the states at a layer's end stay within reach.
-        inside = hook.place not in ("resid_post", "resid_pre")
-        for number, layer in enumerate(layers):
-            if not (inside and number == hook.layer):
-                layer.forward = torch.compile(layer.forward)
-
-    def _reads_up_to(self) -> int:
-        """The longest text that the model and its tokenizer take, special tokens included."""
-        limits = [getattr(self.config, "max_position_embeddings", None), self._tokenizer.model_max_length]
-        # RoBERTa and its kin count positions from behind the padding id.
-        if self.config.model_type in ("roberta", "xlm-roberta", "camembert"):
-            limits[0] -= self.config.pad_token_id + 1
-        return min((int(n) for n in limits if n and n < _NO_LIMIT), default=MAX_TOKENS)
+        return np.array((self._prefix + list(ids) * n)[:n], np.int64)
 
 
-def load_model(
-    folder: Path, name: str, hook: Hook, dtype: torch.dtype, device_map: str | Mapping[str, Any] | None = None
-) -> tuple[Any, Any]:
-    """A model without the layers behind the hook and without a head, and its tokenizer.
-
-    Raises EncoderError if there is no such layer, or no such model.
-    """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer  # noqa: PLC0415
-
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        text = config.get_text_config()
-        if hook.layer >= text.num_hidden_layers:
-            raise EncoderError(f"{name} has no layer {hook.layer}: its layers are 0 to {text.num_hidden_layers - 1}")
-        shorten(text, hook.layers)
-        softcap = getattr(text, "attn_logit_softcapping", None)
-        model = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            # Scaled dot products know no cap on scores, and would leave it out or refuse.
-            **({"attn_implementation": "eager"} if softcap else {}),
-            **({"device_map": device_map} if device_map is not None else {}),
-        )
-        return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EncoderError(f"{name} cannot be loaded as a reader: {reason}") from error
-
-
-def shorten(config: Any, layers: int) -> None:
-    """Have a model's configuration ask for its first layers alone; lists with an entry a layer are cut too."""
-    n = config.num_hidden_layers
-    for key, value in list(vars(config).items()):
-        if isinstance(value, list) and len(value) == n:
-            setattr(config, key, value[:layers])
-    config.num_hidden_layers = layers
-    config.use_cache = False
-
-
-def _special_table(tokenizer: Any, more: Sequence[int]) -> np.ndarray:
-    """Which token ids are special, [ids] bool."""
-    special = [*tokenizer.all_special_ids, *more]
-    special += [id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special]
-    table = np.zeros(max([len(tokenizer) - 1, *tokenizer.get_vocab().values(), *special]) + 1, np.bool_)
-    table[special] = True
-    if tokenizer.unk_token_id is not None:
-        table[tokenizer.unk_token_id] = False  # it stands for words of the text
-    return table
+def _reads_up_to(config: Any, tokenizer: Any) -> int:
+    """The longest text that a model and its tokenizer take, special tokens included."""
+    limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length]
+    # RoBERTa and its kin count positions from behind the padding id.
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        limits[0] -= config.pad_token_id + 1
+    return min((int(n) for n in limits if n and n < _NO_LIMIT), default=MAX_TOKENS)
 
 
 def _without_space(text: str, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -398,13 +264,6 @@ def _without_space(text: str, start: np.ndarray, end: np.ndarray) -> tuple[np.nd
 def _is_space() -> np.ndarray:
     """Which characters are white space, [codes] bool; the last stands for all beyond."""
     return np.array([chr(code).isspace() for code in range(0x3002)])
-
-
-def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean over tokens of |a - b| / |a|; infinite if a number is not finite."""
-    a, b = a.float(), b.float()
-    found = ((a - b).norm(dim=1) / a.norm(dim=1).clamp(min=1e-6)).mean()
-    return float(found) if bool(torch.isfinite(found)) else float("inf")
 
 
 def _fill(n: int, longest: int) -> Iterator[int]:
