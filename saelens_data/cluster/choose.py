@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from saelens_data.cluster.axis import Axis, axis_table
 from saelens_data.cluster.contrasts import MOST, Contrast, axis_names, contrast, strongest
-from saelens_data.cluster.parts import Part, decoder_of, evenly, of_table, spanned
+from saelens_data.cluster.parts import Part, evenly, of_table, spanned, whole_decoder
 from saelens_data.cluster.phrases import TOPIC, Asked, understand
 from saelens_data.cluster.subtract import Unwanted, share_of
 from saelens_data.concepts import cosines, find_concepts, read_phrase
@@ -388,11 +388,11 @@ class _Chooser:
 
     def _span(self, found: Contrast) -> np.ndarray:
         """Orthonormal directions in which the values of an axis differ, [values - 1 at most, dim] float64."""
-        return spanned(found.effects @ decoder_of(self.m), len(found.values))
+        return spanned(found.effects @ whole_decoder(self.m), len(found.values))
 
     def _decoder(self) -> np.ndarray:
         """What each concept of the matrix writes, [concepts, dim]."""
-        return np.asarray(decoder_of(self.m)[self.latents])
+        return np.asarray(whole_decoder(self.m)[self.latents])
 
     def _looked_at(self) -> csr_array:
         """Mean activations of some of the documents, evenly chosen."""

@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from saelens_data import stats
 from saelens_data.cluster.quality import crossed
 from saelens_data.diff.comparison import Counts, Looks, rank_law
-from saelens_data.diff.grouping import decoder_of, group_latents
+from saelens_data.diff.grouping import group_latents
 from saelens_data.matrix import ConceptMatrix
 
 #: Documents that concepts are tested on, at most, and in how many of them one must be active to be tested.
@@ -68,7 +68,7 @@ def name_clusters(
     tested_on = rows if len(rows) <= _TESTED else np.sort(rng.choice(rows, _TESTED, replace=False))
     part = m.take_docs(tested_on)
     candidates = np.flatnonzero(np.bincount(part.X.indices, minlength=m.n_concepts) >= _SUPPORT)
-    family = group_latents((part,), decoder_of(part)).of[: m.n_concepts]
+    family = group_latents((part,)).of[: m.n_concepts]
     p = np.full((k, m.n_concepts), np.nan)
     above = np.zeros((k, m.n_concepts), dtype=bool)
     for tested, made in _rounds(labels, columns, family, regroup, candidates, rng):

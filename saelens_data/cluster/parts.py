@@ -30,8 +30,8 @@ class Part:
     contrast: Contrast | None = None
 
 
-def decoder_of(m: ConceptMatrix) -> np.ndarray:
-    """Decoder directions of the encoder, [d_sae, dim]. Raises InputError where it is not at hand."""
+def whole_decoder(m: ConceptMatrix) -> np.ndarray:
+    """What each latent of the encoder writes, [d_sae, dim]. Raises InputError where it is not at hand."""
     W: np.ndarray | None = decoder_directions(m.source)
     if W is None:
         raise InputError(

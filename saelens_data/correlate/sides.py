@@ -12,7 +12,7 @@ import polars as pl
 from scipy.sparse import csc_array, csr_array
 
 from saelens_data.correlate.meaning import meanings
-from saelens_data.diff.grouping import decoder_of
+from saelens_data.encoders import decoder_of
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.stats import count_active
 

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from saelens_data import stats
 from saelens_data.diff.comparison import Counts, Looks, Sets, compare, joint_p, rank_law, signed_sums
-from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
@@ -75,7 +75,7 @@ def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Ge
     n_a = n // 2
     if n_a == 0:
         return np.ones(splits), 0
-    groups = group_latents((m,), decoder_of(m)) if result.parameters["grouped"] else alone(m.n_concepts)
+    groups = group_latents((m,)) if result.parameters["grouped"] else alone(m.n_concepts)
     X = Sets(m.X[:0], m.X).extended(groups).y
     total = stats.count_active(X.indices, X.shape[1])
     scores = stats.rank_scores(stats.pooled_ranks(X)[0])

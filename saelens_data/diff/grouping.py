@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array, hstack, vstack
 
-from saelens_data.encoders import decoder_directions
+from saelens_data.encoders import decoder_of
 from saelens_data.matrix import ConceptMatrix
 
 #: Correlation of evidence from which two latents are one, and from which a like direction makes them one.
@@ -69,22 +69,14 @@ def alone(n_latents: int) -> Groups:
     return Groups(np.arange(n_latents), n_latents, n_latents)
 
 
-def decoder_of(m: ConceptMatrix) -> np.ndarray | None:
-    """The decoder's directions of the matrix' latents, [latents, dimensions]; None where the encoder is not at hand."""
-    directions = decoder_directions(m.source)
-    if directions is None:
-        return None
-    latents = m.concepts["latent"].to_numpy()
-    return directions[latents] if len(latents) == 0 or latents.max() < len(directions) else None
-
-
 def group_latents(sets: Sequence[ConceptMatrix], decoder: np.ndarray | None = None) -> Groups:
     """Group the latents whose evidence is the same words: the maxima of both lie in the same units.
 
     How similar two latents are is the correlation (phi) over all units of holding the one's maximum and the other's:
     what meets by chance counts nothing, however frequent. From the most frequent latent on, each joins the group
     whose leader is most similar, from `SAME` on, or from `ALIKE` on if their rows of `decoder` [latents, dimensions]
-    point the same way; otherwise it leads a group. Without evidence every latent is alone.
+    point the same way (the encoder's own unless given); otherwise it leads a group. Without evidence every latent is
+    alone.
     """
     n_latents = sets[0].n_concepts
     if any(m.evidence is None for m in sets):
@@ -93,6 +85,7 @@ def group_latents(sets: Sequence[ConceptMatrix], decoder: np.ndarray | None = No
     units = csr_array(vstack([_units(m, share) for m in sets], format="csr"))
     support = np.bincount(units.indices, minlength=n_latents)
     first, second, similarity = _similar(units, support)
+    decoder = decoder_of(sets[0]) if decoder is None else decoder
     if decoder is not None:
         alike = np.einsum("ij,ij->i", decoder[first], decoder[second]) >= LIKE_DIRECTION
     else:

@@ -26,7 +26,7 @@ from saelens_data.diff.contrasts import (
     notes_on_power,
 )
 from saelens_data.diff.findings import order
-from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.pairing import clusters
 from saelens_data.diff.partition import Partition, partition
 from saelens_data.diff.two import DiffResult, Options
@@ -162,7 +162,7 @@ def diff_many(
         )
         pair_on, cluster_on = None, pair_on
     asked = Options(pair_on, cluster_on, tuple(adjust), group, alpha, ("", ""), 0.0, 0)
-    groups = group_latents((p.m,), decoder_of(p.m)) if group else alone(p.m.n_concepts)
+    groups = group_latents((p.m,)) if group else alone(p.m.n_concepts)
     contrasts = corrected([compared(p, *pair, asked, groups) for pair in _plan(p, against, reference)], alpha)
     return _told(p, against, contrasts, asked, groups, notes)
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from saelens_data.concepts import find_concepts
-from saelens_data.diff.grouping import decoder_of, group_latents
+from saelens_data.diff.grouping import group_latents
 from saelens_data.errors import InputError
 from saelens_data.evidence import column_of
 from saelens_data.matrix import ConceptMatrix
@@ -110,7 +110,7 @@ def _asked(m: ConceptMatrix, concepts: list[Concept], notes: list[str]) -> np.nd
         fitting = found.frame.filter("fits")["latent"].implode()
         asked |= m.concepts.select(pl.col("latent").is_in(fitting)).to_series().to_numpy()
     if asked.any():
-        group = group_latents((m,), decoder_of(m)).of[: m.n_concepts]
+        group = group_latents((m,)).of[: m.n_concepts]
         asked = np.isin(group, group[asked])
     return asked
 

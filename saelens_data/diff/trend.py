@@ -19,7 +19,7 @@ from saelens_data.diff.adjust import adjusted, covariates, explain
 from saelens_data.diff.comparison import Looks, Sets, joint_p
 from saelens_data.diff.contrasts import notes_on_explained
 from saelens_data.diff.findings import order as findings_first
-from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.pairing import clusters
 from saelens_data.diff.partition import Partition, in_order, partition
 from saelens_data.errors import InputError
@@ -129,7 +129,7 @@ def trend(
     notes: list[str] = []
     p = in_order(partition(m, by, notes, least=_LEAST_STEPS), order, notes)
     cluster = None if cluster_on is None else clusters(p.m, p.m.take_docs([]), cluster_on, ("the documents", ""))
-    groups = group_latents((p.m,), decoder_of(p.m)) if group else alone(p.m.n_concepts)
+    groups = group_latents((p.m,)) if group else alone(p.m.n_concepts)
     found = tested(p, groups, cluster, alpha)
     frame = _table(p, groups, found, alpha)
     terms = _terms(p, adjust, notes)

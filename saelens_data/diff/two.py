@@ -16,7 +16,7 @@ from saelens_data import stats
 from saelens_data.diff.adjust import covariates
 from saelens_data.diff.comparison import Comparison, Sets, compare
 from saelens_data.diff.findings import findings_table, latent_table, with_adjustment
-from saelens_data.diff.grouping import Groups, alone, decoder_of, group_latents
+from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.holdout import UNCONFIRMED, split, with_confirmation
 from saelens_data.diff.pairing import align, clusters
 from saelens_data.errors import InputError
@@ -165,7 +165,7 @@ def ready(a: ConceptMatrix, b: ConceptMatrix, options: Options) -> Ready:
 
 def _found(a: ConceptMatrix, b: ConceptMatrix, cluster: np.ndarray | None, options: Options) -> DiffResult:
     """The comparison of two sets that are ready for it."""
-    groups = group_latents((a, b), decoder_of(a)) if options.group else alone(a.n_concepts)
+    groups = group_latents((a, b)) if options.group else alone(a.n_concepts)
     c = compare(Sets(a.X, b.X, options.pair_on is not None, cluster), groups, options.alpha)
     latents = latent_table(a.concepts, c, options.names)
     frame = findings_table(latents, c, options.alpha)

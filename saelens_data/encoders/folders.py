@@ -15,7 +15,7 @@ import polars as pl
 
 from saelens_data import published
 from saelens_data.errors import EncoderError, choices
-from saelens_data.matrix import CONCEPT_SCHEMA, Source
+from saelens_data.matrix import CONCEPT_SCHEMA, ConceptMatrix, Source
 
 #: The encoder that ships with the package.
 DEFAULT_ENCODER = "minilm-8k"
@@ -39,6 +39,15 @@ def decoder_directions(source: Source) -> np.ndarray | None:
         return _directions(source.encoder, source.sae_sha256)
     except (EncoderError, OSError, KeyError, SafetensorError):
         return None
+
+
+def decoder_of(m: ConceptMatrix) -> np.ndarray | None:
+    """What each latent of a matrix writes: its rows of `decoder_directions`, or None."""
+    directions = decoder_directions(m.source)
+    if directions is None:
+        return None
+    latents = m.concepts["latent"].to_numpy()
+    return directions[latents] if len(latents) == 0 or latents.max() < len(directions) else None
 
 
 @lru_cache(maxsize=2)

@@ -175,7 +175,7 @@ def _active(sae: SAE, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torc
         active = sae.encode(x)
         return active.row, active.latent, active.value
     z, step = sae.inputs(x), sae.block_units
-    parts = [_top_k(sae, z[at : at + step], group) for at in range(0, len(z), step)]
+    parts = [_largest_cells(sae, z[at : at + step], group) for at in range(0, len(z), step)]
     row = torch.cat([part[0] + i * step for i, part in enumerate(parts)])
     latent, value = (torch.cat([part[i] for part in parts]) for i in (1, 2))
     return row, latent, value if sae.out_scale is None else value * sae.out_scale[latent]
@@ -194,7 +194,7 @@ def _group_for(sae: SAE) -> int:
     )
 
 
-def _top_k(sae: SAE, z: torch.Tensor, group: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _largest_cells(sae: SAE, z: torch.Tensor, group: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Row, latent and value of the k largest positive h of each row of z; of equals the lower latent, as in `SAE`.
 
     The k-th largest maximum of groups of latents is never above the k-th largest h, since k groups reach it. So only
