@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from saelens_data.display import table
+from saelens_data.display.stretches import Stretch, stretches
+from saelens_data.display.stretches import between_words as between_words  # noqa: PLC0414 - for those above
+from saelens_data.display.table import Column, Shown
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 
 #: Characters shown on each side of the evidence.
 CONTEXT = 160
-#: A cut moves this many characters at most to fall between two words.
-_SLACK = 24
+#: Documents among which `strongest` looks.
+_SEARCHED = 20_000
 
 
 class Span(NamedTuple):
@@ -51,6 +55,30 @@ class ExamplesResult(Result):
         name = f"latent {self.latent}" + (f" ({self.label}{by})" if self.label else "")
         shown = f"; the strongest {self.frame.height:,}" if self.frame.height < self.n_active else ""
         return f"{name}: active in {self.n_active:,} of {self.n_docs:,} documents{shown}"
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("#", "rank", right=True),
+            Column("document", "doc_id"),
+            Column("activation", "activation", table.number, scale=table.from_zero),
+            Column("where it is strongest", lambda row: around(row, "text")),
+            noun="document",
+        )
+
+    def plot(self) -> Any:
+        """The activations by rank, as an Altair chart. Raises MissingExtraError without Altair."""
+        from saelens_data.display import plots  # noqa: PLC0415
+
+        names = plots.numbered(self.frame, pl.col("doc_id"), number="rank")
+        return plots.bars(
+            self.frame.select(names, "activation", "text"),
+            y="name",
+            x="activation",
+            title="activation",
+            tooltip={"name": "document", "activation": "activation", "text": "words"},
+            heading=plots.short(f"latent {self.latent}" + (f": {self.label}" if self.label else "")),
+        )
 
 
 def examples(m: ConceptMatrix, latent: int, *, n: int = 10) -> ExamplesResult:
@@ -111,6 +139,36 @@ def evidence_for(m: ConceptMatrix, latent: int, rows: Sequence[int] | np.ndarray
     return spans
 
 
+def strongest(m: ConceptMatrix, latents: Sequence[int]) -> dict[int, tuple[Stretch, ...]]:
+    """The words of each of `latents` in the document in which it is strongest, for tables.
+
+    Only the first 20,000 documents are looked at. Nothing for a matrix without texts or evidence.
+    """
+    if m.evidence is None or "text" not in m.docs.columns or not len(latents):
+        return {}
+    part = m if m.n_docs <= _SEARCHED else m.take_docs(np.arange(_SEARCHED))
+    found = {}
+    for latent, rows in active_rows(part, latents).items():
+        for span in evidence_for(part, latent, rows[:1]):
+            marks = [(span.start, span.end, "")]
+            found[latent] = tuple(stretches(part.docs["text"][span.row] or "", marks, table.EXAMPLE_CHARS))
+    return found
+
+
+def around(row: Mapping[str, Any], evidence: str) -> tuple[Stretch, ...] | None:
+    """The text of a row that holds the words of a concept as `evidence`, and what is around them, for tables.
+
+    The row has `before`, `after` and the offset `start`; what was cut before and is not in it shows as an ellipsis.
+    """
+    if row[evidence] is None and row["before"] is None:
+        return None
+    before, words, after = (row[name] or "" for name in ("before", evidence, "after"))
+    marks = [(len(before), len(before) + len(words), "")] if words else []
+    found = tuple(stretches(before + words + after, marks, table.EXAMPLE_CHARS))
+    cut = row["start"] is not None and row["start"] > len(before) and found[0].kind != "cut"
+    return (Stretch("… ", "cut"), *found) if cut else found
+
+
 def column_of(m: ConceptMatrix, latent: int) -> int:
     """Column of X that holds a latent. Raises InputError, saying which there are, if none does."""
     latents = m.concepts["latent"].to_numpy()
@@ -165,19 +223,6 @@ def _fill(text: str, start: int, end: int, chars: int) -> tuple[int, int]:
     low = max(0, min(start - spare // 2, len(text) - chars))
     high = min(len(text), max(end + spare // 2, low + chars))
     return between_words(text, low, high, start, end)
-
-
-def between_words(text: str, low: int, high: int, start: int, end: int) -> tuple[int, int]:
-    """Move the cuts `low` <= start and `high` >= end inwards by some characters at most, to white space."""
-    if low > 0 and (space := _first_space(text[low : min(low + _SLACK, start)])) >= 0:
-        low += space + 1
-    if high < len(text) and (space := _first_space(text[max(high - _SLACK, end) : high][::-1])) >= 0:
-        high -= space + 1
-    return low, high
-
-
-def _first_space(text: str) -> int:
-    return next((i for i, character in enumerate(text) if character.isspace()), -1)
 
 
 def _table(docs: pl.DataFrame, spans: Sequence[Span]) -> pl.DataFrame:

@@ -14,30 +14,9 @@ from typing import Any
 import polars as pl
 from polars import selectors as cs
 
+from saelens_data.display.table import Shown, everything, html
 from saelens_data.errors import InputError
 from saelens_data.store.files import atomic_write_bytes
-
-#: Rows and characters of a cell shown in a notebook.
-_SHOWN_ROWS, _SHOWN_CHARS = 10, 120
-
-_HTML = """<div class="saelens-data">
-<p>{{ summary }}</p>
-<table>
-<thead><tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>
-{%- for row in rows %}
-<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{%- endfor %}
-</tbody>
-</table>
-{%- if more %}
-<p>and {{ "{:,}".format(more) }} more rows</p>
-{%- endif %}
-{%- if notes %}
-<ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul>
-{%- endif %}
-</div>
-"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,18 +38,18 @@ class Result:
         return f"{self.summary()}\n{self.frame}"
 
     def _repr_html_(self) -> str:
-        """A small table of the first rows for notebooks; every text is escaped."""
-        import jinja2  # noqa: PLC0415
+        """The first rows as a table for notebooks, with bars and marked words; without script, every text escaped."""
+        return html(self.summary(), self._shown(), self.notes)
 
-        template = jinja2.Environment(autoescape=True).from_string(_HTML)
-        shown = self.frame.head(_SHOWN_ROWS)
-        return template.render(
-            summary=self.summary(),
-            columns=shown.columns,
-            rows=[[_cell(value) for value in row] for row in shown.iter_rows()],
-            more=self.frame.height - shown.height,
-            notes=self.notes,
-        )
+    def _shown(self) -> Shown:
+        """Which columns a notebook shows, and how."""
+        return everything(self.frame)
+
+    def plot(self) -> Any:
+        """An Altair chart, of results that have one. Raises InputError for others."""
+        from saelens_data.display.plots import none_of  # noqa: PLC0415
+
+        raise none_of(self.kind, "show the table, or draw from to_frame()")
 
     def summary(self) -> str:
         """What was found, in a sentence or two."""
@@ -97,13 +76,6 @@ class Result:
     def to_bytes(self, suffix: str) -> bytes:
         """What `save` writes to a file of this suffix, such as ".csv"."""
         return _FORMATS[suffix](self)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = "" if value is None else str(value)
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
 
 
 def _csv(result: Result) -> bytes:

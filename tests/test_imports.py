@@ -14,12 +14,13 @@ PACKAGE = Path(__file__).parents[1] / "saelens_data"
 #: Lower layers first; a module imports its own layer and those below it.
 LAYERS = [
     {"errors"},
+    {"wording", "display", "progress"},
     {"stats"},
     {"matrix"},
     {"published", "store", "corpus", "datasets"},
     {"readers", "sae"},
     {"encoders"},
-    {"results", "wording", "query"},
+    {"results", "query"},
     {"encode", "labels", "evidence", "training", "concepts", "retrieve"},
     {"diff"},
     {"correlate"},

@@ -222,7 +222,7 @@ def test_places_far_apart_share_the_room():
 def test_evidence_that_is_longer_than_the_room_and_texts_without_any():
     text = "word " * 1_000
     long, none, lost = quotes(retrieve_html(of_texts([[(500, 4_500)], [], [(0, 4), (2, 9)]], [text, text, text[:20]])))
-    assert long == f"[… ][{text[500:2_000]}][ …]"
+    assert long == f"[… ][{text[500:1_999]}][ …]"
     assert none == f"{text[:1_500].rstrip()}[ …]"
     assert lost == "[word][ word] word word "
     page = Page(retrieve_html(of_texts([[(3, 9)]], [None])))

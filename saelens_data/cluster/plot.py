@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from saelens_data.errors import InputError, MissingExtraError, choices
+from saelens_data.display import plots
+from saelens_data.errors import InputError, choices
 
 if TYPE_CHECKING:
     from saelens_data.cluster.result import ClusterResult
@@ -36,20 +36,5 @@ def points(result: ClusterResult, colour: str | None = None) -> pl.DataFrame:
 
 def scatter(result: ClusterResult, colour: str | None = None) -> Any:
     """The map as an Altair chart. Raises MissingExtraError without Altair."""
-    frame = points(result, colour)
-    if find_spec("altair") is None:
-        raise MissingExtraError("drawing a map of clusters", "plots")
-    import altair as alt  # noqa: PLC0415
-
-    title = colour or "cluster"
-    return (
-        alt.Chart(alt.Data(values=frame.to_dicts()))
-        .mark_circle(opacity=0.6)
-        .encode(
-            x=alt.X("x:Q", title="first component"),
-            y=alt.Y("y:Q", title="second component"),
-            color=alt.Color("colour:N", title=title),
-            tooltip=[alt.Tooltip(f"{name}:N") for name in ("doc_id", "colour", "text")],
-        )
-        .properties(width=600, height=400)
-    )
+    titles = ("first component", "second component")
+    return plots.scatter(points(result, colour), x="x", y="y", colour=("colour", colour or "cluster"), titles=titles)

@@ -16,9 +16,15 @@ from saelens_data.cluster.coordinates import Coordinates
 from saelens_data.cluster.hierarchy import MergeTree
 from saelens_data.cluster.methods import Clusters
 from saelens_data.cluster.saved import SavedClusters
+from saelens_data.display import table
+from saelens_data.display.table import Column, Shown
+from saelens_data.evidence import around
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 from saelens_data.wording import count, share
+
+#: Clusters that a notebook shows, and concepts of each.
+_ROWS, _NAMED = 30, 4
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -75,6 +81,25 @@ class ClusterResult(Result):
             f"{count(n - out, 'document')} in {count(self.k, 'cluster')} by {self.axis.n:,} concepts "
             f"({self.parameters['method']}){left}. Made again of {share(self.parameters['drawn'])} of them, the "
             f"clusters agree at {again:.2f} (ARI; 1 is the same, 0 chance)."
+        )
+
+    def _shown(self) -> Shown:
+        central = self.examples.filter(kind="central").unique("cluster", keep="first", maintain_order=True)
+        texts = {row["cluster"]: around(row, "evidence") for row in central.iter_rows(named=True)}
+        return Shown.of(
+            self.frame,
+            Column("", "cluster", right=True),
+            Column("name", "name"),
+            Column("documents", "share", said=lambda row: f"{row['size']:,}", scale=table.from_zero),
+            Column("comes again", "stability", table.two_places, scale=table.shares),
+            Column("set apart by", lambda row: "; ".join((row["concepts"] or [])[:_NAMED]) or None),
+            Column(
+                "nearest to",
+                lambda row: f"{row['nearest']} ({share(row['nearest_share'])})" if row.get("nearest") else None,
+            ),
+            Column("central document", lambda row: texts.get(row["cluster"])),
+            most=_ROWS,
+            noun="cluster",
         )
 
     def cut(self, k: int) -> pl.DataFrame:

@@ -17,6 +17,8 @@ import polars as pl
 
 from saelens_data.cluster.coordinates import Transform
 from saelens_data.cluster.methods import distances, membership
+from saelens_data.display import table
+from saelens_data.display.table import Column, Shown
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Source
 from saelens_data.results import Result, write_whole
@@ -138,6 +140,38 @@ class AssignResult(Result):
         return (
             f"{count(n - out, 'document')} put into {count(self.frame['cluster'].drop_nulls().n_unique(), 'cluster')}, "
             f"{out:,} unassigned"
+        )
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("document", "doc_id"),
+            Column("cluster", "cluster", right=True),
+            Column("name", lambda row: row["name"] or "unassigned"),
+            Column("membership", "membership", table.two_places, scale=table.shares),
+            Column("beyond its documents", "beyond", table.yes),
+            noun="document",
+        )
+
+    def plot(self) -> Any:
+        """How many documents came to each cluster, the most first; an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.display import plots  # noqa: PLC0415
+
+        named = pl.format("{}: {}", "cluster", "name").fill_null("unassigned")
+        counts = (
+            self.frame.group_by(named.alias("name"))
+            .len("documents")
+            .sort("documents", "name", descending=[True, False])
+        )
+        return plots.bars(
+            counts,
+            y="name",
+            x="documents",
+            title="documents",
+            tooltip={"name": "cluster", "documents": "documents"},
         )
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 from unicodedata import category
 
 import numpy as np
@@ -19,10 +20,13 @@ import polars as pl
 
 from saelens_data.concepts.label_space import label_space, labels_of
 from saelens_data.concepts.space import Space, space_of
+from saelens_data.display import table
+from saelens_data.display.table import Column, Shown
 from saelens_data.encoders import DEFAULT_ENCODER, EXAMPLES_FILE, find_encoder
 from saelens_data.errors import InputError, SaelensDataError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
+from saelens_data.wording import share
 
 #: Words and characters of a phrase that are read: more are no phrase, and the reader would stop reading anyway.
 LONGEST_WORDS, LONGEST_CHARACTERS = 150, 1_500
@@ -73,18 +77,55 @@ class ConceptsResult(Result):
 
     def summary(self) -> str:
         """Whether anything fits, and how well, in a sentence."""
-        share, said = f"{self.better_than:.0%}", f"'{_short(self.phrase)}'"
+        below, said = f"{self.better_than:.0%}", f"'{_short(self.phrase)}'"
         if self.fits:
             concepts = "1 concept fits" if self.n_fitting == 1 else f"{self.n_fitting:,} concepts fit"
-            return f"{concepts} {said}; the nearest is nearer than that of {share} of ordinary phrases"
+            return f"{concepts} {said}; the nearest is nearer than that of {below} of ordinary phrases"
         if not self.unfamiliar:
-            near = f"nearer than that of {share} of ordinary phrases"
+            near = f"nearer than that of {below} of ordinary phrases"
             why = f"its nearest concept is no nearer than chance brings one ({near})"
         elif self.unknown:
             why = f"the encoder's examples do not know its words ({_listed(self.unknown)})"
         else:
             why = "it holds no word of two letters or more"
         return f"Nothing here fits {said}: {why}; the nearest concepts are shown all the same"
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("#", "rank", right=True),
+            Column("concept", table.concept()),
+            Column("fits", "fits", table.yes),
+            Column("nearer than of ordinary phrases", "score", share, scale=table.shares),
+            Column("cosine", "cosine", table.two_places, right=True),
+            Column("in documents", "density", share, right=True),
+            noun="concept",
+        )
+
+    def plot(self) -> Any:
+        """How near each concept is, as the share of ordinary phrases that have none as near; an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.display import plots  # noqa: PLC0415
+
+        frame = self.frame.select(
+            plots.numbered(self.frame, plots.named(), number="rank"),
+            "latent",
+            "score",
+            "cosine",
+            fits=pl.when("fits").then(pl.lit("fits")).otherwise(pl.lit("does not fit")),
+        )
+        return plots.bars(
+            frame,
+            y="name",
+            x="score",
+            title="share of ordinary phrases whose nearest concept is further away",
+            tooltip={"name": "concept", "latent": "latent", "score": "share", "cosine": "cosine", "fits": "verdict"},
+            colour=("fits", "verdict"),
+            order=[word for word in ("fits", "does not fit") if word in frame["fits"]],
+            heading=plots.short(self.phrase),
+        )
 
 
 @dataclass(frozen=True, eq=False)

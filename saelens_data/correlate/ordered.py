@@ -18,12 +18,14 @@ from saelens_data.correlate.groups import group_sets
 from saelens_data.correlate.pairs import Options
 from saelens_data.correlate.scan import EVERYWHERE
 from saelens_data.correlate.sides import Side
+from saelens_data.display import table
+from saelens_data.display.table import Column, Shown
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 from saelens_data.stats.strength import auc_interval
 from saelens_data.stats.trend import trend_law
-from saelens_data.wording import count
+from saelens_data.wording import count, p_in_words
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -61,6 +63,52 @@ class OrderedResult(Result):
             f"{count(self.docs.height, 'document')}: {self.n_tested:,} concepts could reach significance with "
             f"'{self.column}' and were tested; {self.n_significant:,} have q < {self.alpha:g}. "
             f"After the filters: {found}."
+        )
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("#", "rank", right=True),
+            Column("concept", table.concept()),
+            Column("documents", "n", table.number, right=True),
+            Column(
+                f"chance of the higher '{self.column}'",
+                "auc",
+                table.two_places,
+                low="auc_low",
+                high="auc_high",
+                scale=table.about(0.5),
+                colour=lambda row: int(row["auc"] < 0.5),
+            ),
+            Column("mean with it", "mean_with", table.number, right=True),
+            Column("without", "mean_without", table.number, right=True),
+            Column("q", "q_value", p_in_words, right=True),
+            Column("group", "group", right=True),
+            noun="concept",
+        )
+
+    def plot(self, n: int = 30) -> Any:
+        """The chance that a document with the concept has the higher value, of the first `n`; an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.display import plots  # noqa: PLC0415
+
+        rows = self.frame.head(n)
+        shown = {"auc_low": "95% interval from", "auc_high": "to", "n": "documents", "q_value": "q"}
+        frame = rows.select(plots.numbered(rows, plots.named(), number="rank"), "latent", "auc", *shown, "direction")
+        return plots.dots(
+            frame,
+            y="name",
+            x="auc",
+            low="auc_low",
+            high="auc_high",
+            title=f"chance that '{self.column}' is higher in a document with the concept",
+            tooltip={"name": "concept", "latent": "latent", "auc": "chance", **shown},
+            colour=("direction", f"'{self.column}'"),
+            order=[way for way in ("higher", "lower") if way in frame["direction"]],
+            zero=0.5,
+            heading=f"the first {rows.height:,} of {count(self.frame.height, 'concept')}",
         )
 
     def rows(self, rank: int) -> np.ndarray:

@@ -10,9 +10,11 @@ import numpy as np
 import polars as pl
 
 from saelens_data.correlate.scan import Problem
+from saelens_data.display import table
+from saelens_data.display.table import Column, Shown
 from saelens_data.errors import InputError
 from saelens_data.results import Result
-from saelens_data.wording import count
+from saelens_data.wording import count, p_in_words
 
 #: The cells of a pair's table by name: the first of the two held, the second held.
 CELLS: dict[str, tuple[bool, bool]] = {
@@ -67,6 +69,60 @@ class CorrelateResult(Result):
         return (
             f"{count(self.docs.height, 'document')}: {self.n_tested:,} of {count(self.n_pairs, 'pair')} could reach "
             f"significance and were tested; {self.n_significant:,} have q < {self.alpha:g}. After the filters: {found}."
+        )
+
+    def _shown(self) -> Shown:
+        one, other = self.names if len(set(self.names)) > 1 else ("concept", "with")
+        return Shown.of(
+            self.frame,
+            Column("#", "rank", right=True),
+            Column(one, table.concept("label_a", "latent_a")),
+            Column("", "direction"),
+            Column(other, table.concept("label_b", "latent_b")),
+            Column("both", "n_both", table.number, right=True),
+            Column("by chance", "expected", table.number, right=True),
+            Column(
+                "NPMI, and its end nearest to chance",
+                "npmi",
+                said=lambda row: f"{row['npmi']:.2f} to {row['npmi_low']:.2f}",
+                low="npmi",
+                high="npmi_low",
+                scale=table.either_way,
+                colour=lambda row: int(row["npmi"] < 0),
+            ),
+            Column("q", "q_value", p_in_words, right=True),
+            Column("group", "group", right=True),
+            Column("may come of", "third"),
+            noun="pair",
+        )
+
+    def plot(self, n: int = 30) -> Any:
+        """The NPMI of the first `n` pairs, to its end nearest to chance, coloured by group; an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.display import plots  # noqa: PLC0415
+
+        rows = self.frame.head(n)
+        one, other = (plots.named(f"label_{side}", f"latent_{side}") for side in "ab")
+        shown = {"npmi_low": "end nearest to chance", "n_both": "documents with both", "expected": "by chance"}
+        frame = rows.select(
+            plots.numbered(rows, pl.format("{} + {}", one, other), number="rank"),
+            "npmi",
+            *shown,
+            "q_value",
+            group=pl.col("group").cast(pl.String),
+        )
+        return plots.dots(
+            frame,
+            y="name",
+            x="npmi",
+            low="npmi",
+            high="npmi_low",
+            title="NPMI: -1 never meet, 0 as by chance, 1 always",
+            tooltip={"name": "pair", "npmi": "NPMI", **shown, "q_value": "q", "group": "group"},
+            colour=("group", "group"),
+            heading=f"the first {rows.height:,} of {count(self.frame.height, 'pair')}",
         )
 
     def rows(self, rank: int, cell: str = "both") -> np.ndarray:

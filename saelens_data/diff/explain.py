@@ -18,6 +18,7 @@ import polars as pl
 from saelens_data import stats
 from saelens_data.diff.holdout import Part, split
 from saelens_data.diff.two import DiffResult
+from saelens_data.display.table import Shown
 from saelens_data.errors import InputError
 from saelens_data.evidence import active_rows
 from saelens_data.labels.ask import Asker
@@ -72,6 +73,20 @@ class ExplainResult(Result):
     def in_words(self) -> list[str]:
         """A line for each hypothesis."""
         return [_line(number, row, self.names) for number, row in enumerate(self.frame.iter_rows(named=True), start=1)]
+
+    def _shown(self) -> Shown:
+        from saelens_data.diff.shown import of_explanation  # noqa: PLC0415
+
+        return of_explanation(self)
+
+    def plot(self) -> Any:
+        """The difference that the judge found for each hypothesis, with its interval, as an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.diff.shown import explanation_chart  # noqa: PLC0415
+
+        return explanation_chart(self)
 
 
 def explain(

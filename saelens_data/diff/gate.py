@@ -18,6 +18,7 @@ import polars as pl
 
 from saelens_data.concepts import find_concepts
 from saelens_data.diff.two import DiffResult
+from saelens_data.display.table import html
 from saelens_data.errors import InputError
 from saelens_data.matrix import mask_of
 from saelens_data.wording import count, difference_in_points, explained, p_in_words, share
@@ -59,6 +60,12 @@ class GateResult:
         on = f" on {count(self.watched['latent'].n_unique(), 'watched concept')}" if self.watch else ""
         verdict = f"{self.failed.height:,} of {count(self.n_judged, 'finding')}{on} {verb} {self.rule}"
         return f"{'Passed' if self.ok else 'Failed'}: {verdict}."
+
+    def _repr_html_(self) -> str:
+        """The verdict and the findings that match, as a table for notebooks; every text is escaped."""
+        from saelens_data.diff.shown import of_findings  # noqa: PLC0415
+
+        return html(self.summary(), of_findings(self.failed))
 
 
 def gate(result: DiffResult, fail_on: str, watch: Sequence[str] = ()) -> GateResult:

@@ -30,6 +30,7 @@ from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.pairing import clusters
 from saelens_data.diff.partition import Partition, partition
 from saelens_data.diff.two import DiffResult, Options
+from saelens_data.display.table import Shown
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
@@ -95,6 +96,20 @@ class ManyResult(Result):
             f"{count(len(self.results), 'comparison')}. {count(found.height, 'finding')} at q < {self.alpha:g}"
             f"{_where(found)}{unlike}."
         )
+
+    def _shown(self) -> Shown:
+        from saelens_data.diff.shown import of_many  # noqa: PLC0415
+
+        return of_many(self)
+
+    def plot(self, n: int = 20) -> Any:
+        """How frequent the concepts of the first findings, `n` at most, are in each set, as an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.diff.shown import many_chart  # noqa: PLC0415
+
+        return many_chart(self, n)
 
 
 def _where(found: pl.DataFrame) -> str:

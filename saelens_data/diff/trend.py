@@ -22,6 +22,7 @@ from saelens_data.diff.findings import order as findings_first
 from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.pairing import clusters
 from saelens_data.diff.partition import Partition, in_order, partition
+from saelens_data.display.table import Shown
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
@@ -85,6 +86,20 @@ class TrendResult(Result):
             f"{count(self.n_tested, 'group')}. {count(found.height, 'finding')} at q < {self.alpha:g}: {rising:,} "
             f"rising, {falling:,} falling."
         )
+
+    def _shown(self) -> Shown:
+        from saelens_data.diff.shown import of_trend  # noqa: PLC0415
+
+        return of_trend(self)
+
+    def plot(self, n: int = 6) -> Any:
+        """The share of documents at each step, of the first `n` findings, as an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.diff.shown import trend_chart  # noqa: PLC0415
+
+        return trend_chart(self, n)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from saelens_data.diff.findings import findings_table, latent_table, with_adjust
 from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.holdout import UNCONFIRMED, split, with_confirmation
 from saelens_data.diff.pairing import align, clusters
+from saelens_data.display.table import Shown
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
@@ -93,6 +94,20 @@ class DiffResult(Result):
             f"in {count(self.n_tested, 'group')}. {count(found.height, 'finding')} at q < {self.alpha:g}: "
             f"{in_a:,} more in {name_a}, {in_b:,} more in {name_b}."
         )
+
+    def _shown(self) -> Shown:
+        from saelens_data.diff.shown import of_diff  # noqa: PLC0415
+
+        return of_diff(self)
+
+    def plot(self, n: int = 20) -> Any:
+        """The differences of the first `n` findings with their intervals, as an Altair chart.
+
+        Raises MissingExtraError without Altair, InputError without rows.
+        """
+        from saelens_data.diff.shown import diff_chart  # noqa: PLC0415
+
+        return diff_chart(self, n)
 
 
 #: Two sets as they are compared, and the number of each document's cluster, or None.

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from saelens_data.display import table
+from saelens_data.display.stretches import Stretch
+from saelens_data.display.table import Column, Row, Shown
 from saelens_data.encoders import decoder_directions
 from saelens_data.evidence import active_rows, column_of, evidence_for, passage
 from saelens_data.labels.sample import LEAST, Excerpt, Sampler, Sizes
@@ -23,6 +26,8 @@ from saelens_data.wording import share
 _UNITS, _HELD = 2_000, 48
 #: Concepts, examples of each kind, failures of each kind that are shown; characters of each.
 _NEAREST, _EXAMPLES, _FAILURES, _CHARS = 5, 2, 3, 240
+#: Rows shown in a notebook, and parts of which the value belongs to a text.
+_ROWS, _SHOWN_BY_TEXT = 40, ("example", "failure")
 #: A correlation, or a keyword's AUC, from which the card says so.
 _NOTABLE_LENGTH, _NOTABLE_WORD = 0.3, 0.9
 _SCHEMA = {
@@ -56,6 +61,33 @@ class ConceptCard(Result):
         name = f"latent {self.latent}" + (f" ({self.label})" if self.label else ", without a label")
         there = self.frame.filter((pl.col("part") == "density") & (pl.col("what") == "documents here"))
         return f"{name}: active in {share(there['value'][0])} of the documents"
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("", "part"),
+            Column("what", "what"),
+            Column(
+                "value",
+                lambda row: None if row["part"] in _SHOWN_BY_TEXT else row["value"],
+                table.two_places,
+                low="low",
+                high="high",
+                scale=table.shares,
+                colour=lambda row: int(row["value"] < 0),
+            ),
+            Column("of", "n", table.number, right=True),
+            Column("latent", "latent", right=True),
+            Column("document", "doc_id"),
+            Column(
+                "activation or cosine",
+                lambda row: row["value"] if row["part"] in _SHOWN_BY_TEXT else None,
+                table.number,
+                right=True,
+            ),
+            Column("text", _marked),
+            most=_ROWS,
+        )
 
     def of(self, part: str) -> pl.DataFrame:
         """The rows of a part."""
@@ -91,6 +123,17 @@ def concept_card(m: ConceptMatrix, latent: int, *, embed: Embed | None = None, s
     parameters = {"encoder": m.source.encoder, "latent": latent, "label": label, "seed": seed}
     notes += _warnings(frame)
     return ConceptCard(frame=frame, parameters=parameters, notes=tuple(notes), latent=latent, label=label)
+
+
+def _marked(row: Row) -> tuple[Stretch, ...] | None:
+    """The text of a row, with what stands between << and >> marked."""
+    if row["text"] is None:
+        return None
+    before, _, rest = row["text"].partition("<<")
+    words, closed, after = rest.partition(">>")
+    if not closed:
+        return (Stretch(row["text"]),)
+    return Stretch(before), Stretch(words, "mark"), Stretch(after)
 
 
 _PARTS = ("label", "score", "density", "keyword", "length", "nearest", "example", "failure")

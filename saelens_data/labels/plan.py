@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from saelens_data.display import table
+from saelens_data.display.table import Column, Shown
 from saelens_data.labels.ask import ATTEMPTS, Reply, asked, most_read, question_key
 from saelens_data.labels.budget import Spent, dollars, prices_date
 from saelens_data.labels.client import Message, Question
@@ -49,6 +51,19 @@ class LabelPlan(Result):
             f"{count(self.latents, 'latent')}{few}: {count(total['calls'], 'call')} to send, {total['answered']:,} "
             f"answered before; about {total['read']:,} tokens in and {total['written']:,} out; {cost}{prices}{most}; "
             f"about {total['seconds']:,.0f} s"
+        )
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("", "what"),
+            Column("calls to send", "calls", table.number, scale=table.from_zero),
+            Column("answered before", "answered", table.number, right=True),
+            Column("tokens in", "read", table.number, right=True),
+            Column("tokens out", "written", table.number, right=True),
+            Column("cost", "cost", _money, right=True),
+            Column("at most", "most", _money, right=True),
+            Column("seconds", "seconds", lambda value: f"{value:,.0f}", right=True),
         )
 
 

@@ -9,6 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from saelens_data.display import table
+from saelens_data.display.bars import Scale
+from saelens_data.display.table import Column, Shown
+from saelens_data.errors import InputError
 from saelens_data.labels.budget import dollars
 from saelens_data.labels.sample import Sample
 from saelens_data.labels.score import Score
@@ -56,6 +60,17 @@ _VERDICTS = {
 }
 
 
+def _from_chance(_: Sequence[float]) -> Scale:
+    """From 0 to 1, bars from chance."""
+    return Scale(0.0, 1.0, CHANCE)
+
+
+def _scored(title: str, name: str) -> Column:
+    """A score with its interval."""
+    low, high = f"{name}_low", f"{name}_high"
+    return Column(title, name, table.two_places, low=low, high=high, scale=_from_chance)
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class LabelResult(Result):
     """The outcome of `label`. `frame` has a row for each latent asked for, in that order.
@@ -89,6 +104,57 @@ class LabelResult(Result):
         if not named and not self.calls:
             return scored if self.frame["why"].is_null().all() else f"no label of {count(self.frame.height, 'latent')}"
         return f"{named:,} of {count(self.frame.height, 'latent')} labelled, {count(used, 'label')} used; {took}{money}"
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("latent", "latent", right=True),
+            Column("label", "label"),
+            Column("used", lambda row: None if row["label"] is None else row["used"], table.yes),
+            Column("why not", "why"),
+            _scored("detection", "score"),
+            Column("label before", "before"),
+            Column("its detection", "before_score", table.two_places, right=True),
+            _scored("fuzzing", "fuzzing"),
+            _scored("embedding", "embedding"),
+            Column("its embedding", "before_embedding", table.two_places, scale=_from_chance),
+            noun="latent",
+        )
+
+    def plot(self) -> Any:
+        """The scores of the labels with their intervals, as an Altair chart: detection, or embedding where none is.
+
+        Raises MissingExtraError without Altair, InputError where no label has a score.
+        """
+        from saelens_data.display import plots  # noqa: PLC0415
+
+        score = next((name for name in ("score", "embedding", "before_embedding") if self.frame[name].count()), None)
+        if score is None:
+            raise InputError("there is nothing to draw: no label has a score")
+        named = plots.named("label" if score != "before_embedding" else "before")
+        ends = (score, score) if score == "before_embedding" else (f"{score}_low", f"{score}_high")
+        said = "detection (balanced accuracy)" if score == "score" else "AUC of the cosine of label and text"
+        frame = self.frame.drop_nulls(score)
+        frame = frame.select(
+            plots.numbered(frame, named),
+            "latent",
+            score=score,
+            low=ends[0],
+            high=ends[1],
+            used=pl.when("used").then(pl.lit("used")).otherwise(pl.lit("not used")),
+        )
+        return plots.dots(
+            frame,
+            y="name",
+            x="score",
+            low="low",
+            high="high",
+            title=f"{said}; {CHANCE:g} is chance",
+            tooltip={"name": "label", "latent": "latent", "score": "score", "low": "interval from", "high": "to"},
+            colour=("used", "label"),
+            order=[word for word in ("used", "not used") if word in frame["used"]],
+            zero=CHANCE,
+        )
 
 
 def row_of(

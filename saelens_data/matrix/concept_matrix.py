@@ -111,6 +111,13 @@ class ConceptMatrix:
         n, d = self.X.shape
         return f"ConceptMatrix({n:,} documents x {d:,} concepts, {self.X.nnz:,} activations, {self.source.encoder})"
 
+    def _repr_html_(self) -> str:
+        """The first documents as a table for notebooks; every text is escaped."""
+        from saelens_data.display.table import html  # noqa: PLC0415
+        from saelens_data.matrix.shown import of_matrix  # noqa: PLC0415
+
+        return html(repr(self), of_matrix(self))
+
     @property
     def n_docs(self) -> int:
         """Number of documents."""

@@ -251,7 +251,7 @@ def _as_text(value: Any) -> str:
 
 def short(text: str, most: int) -> str:
     """The beginning of a text with its hidden characters made visible."""
-    from saelens_data.report.page import visible  # noqa: PLC0415
+    from saelens_data.display.markup import visible  # noqa: PLC0415
 
     seen: str = visible(text[: 4 * most]).strip()
     return seen if len(seen) <= most else seen[: most - 1].rstrip() + "…"

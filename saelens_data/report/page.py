@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
-from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import jinja2
-    from markupsafe import Markup
+from saelens_data.display.markup import environment
 
-#: Characters that are not seen but act: controls, and marks that reorder the text around them.
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def render(name: str, *, like: str | None = None, script_of: str | None = None, **values: Any) -> str:
@@ -32,7 +28,7 @@ def render(name: str, *, like: str | None = None, script_of: str | None = None, 
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    template = _environment().get_template(f"{name}.html")
+    template = environment().get_template(f"{name}.html")
     # Both are parts of this package, not values: nothing in them is to be escaped.
     own = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
     return template.render(**values, **own, policy=policy)
@@ -42,29 +38,7 @@ def piece(name: str, **values: Any) -> Markup:
     """Fill `templates/NAME.html` as a part of a page, which can be handed to `render`; escaped like that."""
     from markupsafe import Markup  # noqa: PLC0415
 
-    return Markup(_environment().get_template(f"{name}.html").render(**values))  # noqa: S704
-
-
-def visible(value: Any) -> Any:
-    """Text with each hidden character as its Unicode number; carriage returns, which are only line ends, go."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    text = value.replace("\r\n", "\n").replace("\r", "\n")
-    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    import jinja2  # noqa: PLC0415
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("saelens_data", "templates"),
-        autoescape=True,
-        finalize=visible,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return Markup(environment().get_template(f"{name}.html").render(**values))  # noqa: S704
 
 
 def _part(file: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saelens_data.evidence import between_words
-from saelens_data.retrieve.result import EMBEDDING, SPANS
+from saelens_data.display.stretches import Stretch, short, stretches
 from saelens_data.report.parameters import parameters_in_words
 from saelens_data.results import write_whole
 from saelens_data.retrieve import RetrieveResult
+from saelens_data.retrieve.result import EMBEDDING, SPANS
 
 #: Characters shown of a document, of a prompt, of a name or label, and of the examples in the title.
 _CHARS, _PROMPT_CHARS, _NAME_CHARS, _EXAMPLES = 1_500, 280, 100, 4
@@ -50,16 +50,6 @@ class Part:
     #: Where it begins in the bar of the score, and where if it is drawn by itself.
     stacked: float
     alone: float
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Part of a text: `kind` is "mark" for evidence, "cut" where something is left out, else empty."""
-
-    text: str
-    kind: str = ""
-    #: The concepts that these words are evidence of.
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,12 +144,12 @@ def _found(row: Row, scale: Scale, prompt: str | None, chars: int) -> Found:
     return Found(
         id=f"document-{row['rank']}",
         rank=row["rank"],
-        doc_id=_short(row["doc_id"], _NAME_CHARS),
+        doc_id=short(row["doc_id"], _NAME_CHARS),
         score=f"{row['score']:.3f}",
         at=scale.at(row["score"]),
         strongest="; ".join(strongest[:_NAMED]),
         parts=parts,
-        prompt=None if prompt is None or not prompt.strip() else _short(prompt.strip(), _PROMPT_CHARS),
+        prompt=None if prompt is None or not prompt.strip() else short(prompt.strip(), _PROMPT_CHARS),
         text=None if row["text"] is None else tuple(_stretches(row["text"], row["evidence"], names, chars)),
     )
 
@@ -204,91 +194,25 @@ def _kind(part: Row, beside: Sequence[Row]) -> str:
 
 
 def _name(part: Row) -> str:
-    return _short(part["label"], _NAME_CHARS) if part["label"] else f"latent {part['latent']}"
+    return short(part["label"], _NAME_CHARS) if part["label"] else f"latent {part['latent']}"
 
 
 # The text
 
 
 def _stretches(text: str, evidence: Sequence[Row], names: Mapping[int, str], chars: int) -> Iterator[Stretch]:
-    """About `chars` characters of a text in up to three places, its evidence marked."""
-    spans = sorted((span["start"], span["end"], _behind(span, names)) for span in evidence)
-    end = 0
-    for low, high in _places(text, [(span["start"], span["end"]) for span in evidence][:SPANS], chars):
-        if low > end:
-            yield Stretch(" … " if end else "… ", "cut")
-        yield from _marked(text, low, high, spans)
-        end = high
-    if end < len(text):
-        yield Stretch(" …", "cut")
+    """About `chars` characters of a text, its evidence marked."""
+    spans = [(span["start"], span["end"], _behind(span, names)) for span in evidence]
+    return stretches(text, spans, chars, places=SPANS)
 
 
 def _behind(span: Row, names: Mapping[int, str]) -> str:
     return "; ".join(names.get(latent, f"latent {latent}") for latent in span["latents"])
 
 
-def _marked(text: str, low: int, high: int, spans: Sequence[tuple[int, int, str]]) -> Iterator[Stretch]:
-    at = low
-    for start, end, title in spans:
-        first, last = max(start, at), min(end, high)
-        if first < last:
-            yield Stretch(text[at:first])
-            yield Stretch(text[first:last], "mark", title)
-            at = last
-    yield Stretch(text[at:high])
-
-
-def _places(text: str, spans: Sequence[tuple[int, int]], chars: int) -> list[tuple[int, int]]:
-    """Where to cut a text: one place that holds the weightiest span and, if they lie too far apart, one for others."""
-    if len(text) <= chars:
-        return [(0, len(text))]
-    if not spans:
-        return [_around(text, 0, 0, chars)]
-    for n in range(1, len(spans) + 1):
-        places = _chosen(text, spans, n, chars // n)
-        if all(_holds(places, start) for start, _ in spans):
-            break
-    return _joined(places)
-
-
-def _chosen(text: str, spans: Sequence[tuple[int, int]], n: int, chars: int) -> list[tuple[int, int]]:
-    """Up to `n` places of `chars` characters each, around the spans that no place before them holds."""
-    places: list[tuple[int, int]] = []
-    for start, end in spans:
-        if len(places) < n and not _holds(places, start):
-            places.append(_around(text, start, end, chars))
-    return places
-
-
-def _holds(places: Sequence[tuple[int, int]], at: int) -> bool:
-    return any(low <= at < high for low, high in places)
-
-
-def _around(text: str, start: int, end: int, chars: int) -> tuple[int, int]:
-    """About `chars` characters with as much before [start, end) as after it; a longer one is cut."""
-    end = min(end, start + chars)
-    low = max(0, min(start - (chars - (end - start)) // 2, len(text) - chars))
-    return between_words(text, low, min(len(text), low + chars), start, end)
-
-
-def _joined(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """In the order of the text; those that meet are one."""
-    joined: list[tuple[int, int]] = []
-    for low, high in sorted(places):
-        if joined and low <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(high, joined[-1][1])
-        else:
-            joined.append((low, high))
-    return joined
-
-
 # Words
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def _some(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _EXAMPLES} more" if len(ids) > _EXAMPLES else ""
-    return ", ".join(_short(doc_id, _NAME_CHARS) for doc_id in ids[:_EXAMPLES]) + more
+    return ", ".join(short(doc_id, _NAME_CHARS) for doc_id in ids[:_EXAMPLES]) + more

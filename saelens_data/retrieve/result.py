@@ -10,11 +10,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from saelens_data.display import table
+from saelens_data.display.stretches import Stretch, short, stretches
+from saelens_data.display.table import Column, Row, Shown
+from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.results import Result
 
 #: Latents shown of each document, spans shown, and latents whose spans are looked at.
 SHOWN, SPANS = 8, 3
+#: Parts of a score that are named in a table and in a chart, and characters of a text in a table.
+_NAMED, _DRAWN, _CHARS = 2, 6, 320
 #: Name of the part of a score that the embedding of the document gave.
 EMBEDDING = "embedding of the text"
 
@@ -63,12 +69,48 @@ class RetrieveResult(Result):
     n_docs: int
     #: What the documents of `frame` answer, by `doc_id`, where the set has a column `prompt`.
     prompts: Mapping[str, str] = field(default_factory=dict)
+    #: The documents of `frame` with all columns of the set, row for row.
+    docs: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def summary(self) -> str:
         """What was looked for, how, and in how many documents."""
         like = "".join(f"{side} {', '.join(ids)} " for side in ("like", "unlike") if (ids := self.parameters.get(side)))
         named = f"{like.strip()}; as a query: {self.query}" if like else self.query
         return f"{named}: the first {self.frame.height:,} of {self.n_docs:,} documents by {self.mode}"
+
+    def _shown(self) -> Shown:
+        return Shown.of(
+            self.frame,
+            Column("#", "rank", right=True),
+            Column("document", "doc_id"),
+            Column("asked", lambda row: short(self.prompts.get(row["doc_id"], ""), table.CHARS)),
+            Column("score", "score", table.number, scale=table.from_zero),
+            Column("by", _strongest),
+            Column("words", _words),
+            noun="document",
+        )
+
+    def plot(self, colour: str | None = None) -> Any:
+        """The scores by rank, as an Altair chart; coloured by what made them, or by a column of the documents.
+
+        Raises MissingExtraError without Altair, InputError for an unknown column and without rows.
+        """
+        from saelens_data.display import plots  # noqa: PLC0415
+
+        if colour is not None and colour not in self.docs.columns:
+            raise InputError(f"there is no column '{colour}' to colour by; {choices(colour, self.docs.columns)}")
+        frame = self.frame.with_columns(plots.numbered(self.frame, pl.col("doc_id"), number="rank"))
+        own = None if colour is None else self.docs[colour].cast(pl.String)
+        frame = _parts(frame) if own is None else frame.select("name", "score", by=own)
+        return plots.bars(
+            frame,
+            y="name",
+            x="score",
+            title="score",
+            tooltip={"name": "document", "by": colour or "part of the score", "score": "score"},
+            colour=("by", colour or "part of the score"),
+            heading=plots.short(self.query),
+        )
 
 
 def hit_table(m: ConceptMatrix, hits: Sequence[Hit]) -> pl.DataFrame:
@@ -124,3 +166,31 @@ def _evidence(m: ConceptMatrix, hit: Hit, text: str | None) -> list[dict[str, An
 
 def _span(start: int, end: int, text: str | None, latents: list[int]) -> dict[str, Any]:
     return {"start": start, "end": end, "text": None if text is None else text[start:end], "latents": latents}
+
+
+def _strongest(row: Row) -> str:
+    """What gave most to the score."""
+    names = [part["label"] or f"latent {part['latent']}" for part in row["concepts"] if part["share"] > 0]
+    return short("; ".join(names[:_NAMED]), table.CHARS)
+
+
+def _words(row: Row) -> tuple[Stretch, ...] | None:
+    """The text around the words that count."""
+    if row["text"] is None:
+        return None
+    names = {part["latent"]: part["label"] or f"latent {part['latent']}" for part in row["concepts"]}
+    spans = [
+        (span["start"], span["end"], "; ".join(names.get(latent, f"latent {latent}") for latent in span["latents"]))
+        for span in row["evidence"]
+    ]
+    return tuple(stretches(row["text"], spans, _CHARS, places=2))
+
+
+def _parts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Of each document (`name`) what made its score, with the parts that gave most to all, and all others as one."""
+    named = pl.coalesce("label", pl.format("latent {}", "latent"))
+    parts = frame.select("name", "concepts").explode("concepts").unnest("concepts").with_columns(by=named)
+    given = parts.group_by("by").agg(pl.col("share").abs().sum()).sort("share", "by", descending=[True, False])
+    leading = given["by"].head(_DRAWN).to_list()
+    by = pl.when(pl.col("by").is_in(leading)).then("by").otherwise(pl.lit("all else"))
+    return parts.group_by("name", by, maintain_order=True).agg(score=pl.col("share").sum())

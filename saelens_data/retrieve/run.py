@@ -359,6 +359,7 @@ def _result(
         mode=parts.mode,
         n_docs=int(fit.sum()),
         prompts=_prompts(m, hits),
+        docs=m.docs[[hit.row for hit in hits]],
     )
 
 
