@@ -1,99 +1,67 @@
-"""The commands of the README and the tutorial work as they stand there, and print what the pages show.
+"""What stands on the pages can be pasted: commands work as they are written, and print what the page shows.
 
 A fenced `sh` block is run, in a folder that holds the bundled data, with the blocks before it on the page. The fenced `text` block
 that follows it, if any, is what it prints: each of its lines occurs in the output, in that order; white space counts once; a
-line that ends in `…` is the beginning of one. A block below `<!-- not run: WHY -->` is only looked at for commands and
-options that there are. `make demo` stands for what the Makefile runs.
+line that ends in `…` is the beginning of one. A command that is said to end with `# status 1` ends so. A block below
+`<!-- not run: WHY -->` is only looked at for commands, options and values that there are, and Python for names that there are.
+`make demo` stands for what the Makefile runs; `python recipes/NAME.py` is run and compared by tests/test_recipes.py.
 
 Pages show float32 arithmetic, which differs between processors by rounding only: commands that encode are run with it.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import re
-import shlex
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
+from shown import ROOT, blocks, lines, missing, pages, words
 
 import saelens_data as sd
-from saelens_data.cli.main import cli
+from saelens_data.cli.main import COMMANDS, cli
 
-ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/tutorial.md")
-_BLOCK = re.compile(r"(?:<!-- not run: (?P<why>[^>]+) -->\n+)?```(?P<kind>sh|text|python)\n(?P<body>.*?)```", re.DOTALL)
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-
-
-@dataclass(frozen=True)
-class Block:
-    kind: str
-    body: str
-    why_not: str | None
+PAGES = pages()
+#: What a page may tell a reader to type that is neither ours nor Python; never run here.
+FOREIGN = {"source", "hf", "vllm", "jupyter"}
 
 
-def blocks(page: str) -> list[Block]:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return [Block(m["kind"], m["body"], m["why"]) for m in _BLOCK.finditer(text)]
+def of_demo() -> list[str]:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[1].split("\n\n")[0]
+    found = [line.removeprefix("@$(BIN)/") for line in lines(recipe)]
+    return [line for line in found if line.startswith("saelens-data ")]
 
 
-def commands(body: str) -> list[list[str]]:
-    """The words of each `saelens-data` command of a block; comments and continued lines are the shell's."""
-    lines = body.replace("\\\n", " ").splitlines()
-    if "make demo" in body:
-        recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[1].split("\n\n")[0]
-        lines += [line.strip().removeprefix("@$(BIN)/") for line in recipe.replace("\\\n", " ").splitlines()]
-    found = [shlex.split(line, comments=True) for line in lines if line.startswith("saelens-data ")]
-    return [words[1:] for words in found]
+def write_file(line: str) -> None:
+    """Do what `printf '...' > FILE` does."""
+    text, name = re.fullmatch(r"printf '(.*)' > (\S+)", line).groups()
+    Path(name).write_text(text.replace("\\n", "\n"), encoding="utf-8")
 
 
-def write_files(body: str) -> None:
-    """Do what `printf '...' > FILE` of a block does."""
-    for text, name in re.findall(r"^printf '(.*)' > (\S+)$", body, re.MULTILINE):
-        Path(name).write_text(text.replace("\\n", "\n"), encoding="utf-8")
+def in_float32(argv: list[str]) -> list[str]:
+    command = cli.get_command(None, argv[0])
+    reads = any("--dtype" in parameter.opts for parameter in command.params) and "--dtype" not in argv
+    return [*argv, "--dtype", "float32"] if reads and any(word.endswith(".jsonl") for word in argv) else argv
 
 
-def options(name: str) -> set[str]:
-    command = cli.get_command(None, name)
-    assert command is not None, f"no command {name}"
-    return {"--help", "-h"} | {option for parameter in command.params for option in parameter.opts}
-
-
-def in_float32(words: list[str]) -> list[str]:
-    reads = "--dtype" in options(words[0]) and "--dtype" not in words
-    return [*words, "--dtype", "float32"] if reads and any(word.endswith(".jsonl") for word in words) else words
-
-
-def value(number: str) -> float:
-    return float(number.replace(",", ""))
-
-
-def unit(number: str) -> float:
-    """What the last digit of a number as it is written counts."""
-    mantissa, _, exponent = number.partition("e")
-    return 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
-
-
-def alike(shown: str, printed: str) -> bool:
-    """Equal words; numbers within two in the last digit shown, or 5% where there are more digits than that says."""
-    if shown.endswith("…"):
-        shown, printed = shown[:-1].rstrip(), printed[: len(shown) - 1].rstrip()
-    if _NUMBER.sub("0", shown) != _NUMBER.sub("0", printed):
-        return False
-    pairs = zip(_NUMBER.findall(shown), _NUMBER.findall(printed), strict=True)
-    return all(abs(value(s) - value(p)) <= max(2.001 * unit(s), 0.05 * value(s) if "e" in s else 0.0) for s, p in pairs)
-
-
-def missing(shown: str, printed: str) -> str | None:
-    """The first line of `shown` that `printed` does not have behind those before it."""
-    rest = iter([" ".join(line.split()) for line in printed.splitlines()])
-    for line in filter(None, (" ".join(line.split()) for line in shown.splitlines())):
-        if line != "…" and not any(alike(line, candidate) for candidate in rest):
-            return line
-    return None
+def run_line(page: str, line: str) -> str:
+    """What a line of a page prints; empty for those that are run elsewhere."""
+    if line.startswith("printf "):
+        write_file(line)
+    if line.startswith("make demo"):
+        return "".join(run_line(page, command) for command in of_demo())
+    if not line.startswith("saelens-data "):
+        runs_elsewhere = line.startswith(("printf ", "make test")) or re.match(r"python recipes/\w+\.py( *#|$)", line)
+        assert runs_elsewhere, f"{page}: nothing runs {line}; <!-- not run: WHY --> if that is so"
+        return ""
+    result = CliRunner().invoke(cli, in_float32(words(line)[1:]), prog_name="saelens-data")
+    status = re.search(r"# status (\d)", line)
+    assert result.exit_code == int(status[1] if status else 0), f"{page}: {line}\n{result.output}\n{result.exception!r}"
+    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -111,38 +79,86 @@ def place(tmp_path_factory, request):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_print_what_the_page_shows(page, place):
-    printed, ran = "", 0
-    for block in blocks(page):
-        if block.kind == "sh" and block.why_not is None:
-            printed = ""
-            write_files(block.body)
-            for words in commands(block.body):
-                result = CliRunner().invoke(cli, in_float32(words), prog_name="saelens-data")
-                assert result.exit_code == 0, f"{page}: {shlex.join(words)}\n{result.output}\n{result.exception!r}"
-                printed += result.output
-                ran += 1
-        elif block.kind == "text":
-            line = missing(block.body, printed)
-            assert line is None, f"{page} shows a line that is not printed:\n{line}\nprinted is\n{printed}"
-    assert ran >= 3
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_that_are_not_run_exist_with_their_options(page):
+    printed = None
     for block in blocks(page):
         if block.kind == "sh":
-            for name, *words in commands(block.body):
-                unknown = {w for w in words if re.fullmatch(r"-[a-z]|--[a-z-]+", w)} - options(name)
-                assert not unknown, f"{page}: saelens-data {name} has no {unknown}"
+            by_recipe = any(line.startswith("python recipes/") for line in lines(block.body))
+            printed = "".join(run_line(page, line) for line in lines(block.body)) if block.why_not is None else None
+            printed = None if by_recipe else printed
+        elif block.kind == "text" and printed is not None:
+            line = missing(block.body, printed)
+            assert line is None, f"{page} shows a line that is not printed:\n{line}\nprinted is\n{printed}"
+
+
+def check_ours(argv: list[str], folder: Path) -> None:
+    """Raise as the command would for a wrong option or value, with an empty file for each that is named."""
+    assert argv[0] in COMMANDS, f"no command {argv[0]}"
+    command = cli.get_command(None, argv[0])
+    for word in argv[1:]:
+        if re.fullmatch(r"[\w.-]+\.\w+", word) and not word.startswith("-"):
+            (folder / word).touch()
+    command.make_context(argv[0], list(argv[1:]))
+
+
+def check_script(argv: list[str]) -> None:
+    """A script that is there, with the options that it reads by name."""
+    script = (ROOT / argv[0]).read_text(encoding="utf-8")
+    for option in (word for word in argv[1:] if re.fullmatch(r"-[a-z]|--[a-z-]+", word)):
+        assert f'"{option}"' in script, f"{argv[0]} has no {option}"
+
+
+def check_line(line: str, folder: Path) -> None:
+    name, *rest = words(re.sub(r"^[A-Z_]+=\S+ ", "", line))
+    if name == "saelens-data":
+        check_ours(rest, folder)
+    elif name == "python":
+        check_script(rest)
+    elif name == "make":
+        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), line
+    elif name == "pip":
+        extra = re.fullmatch(r"saelens_data\[(\w+)\]", rest[1])[1]
+        assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8"), line
+    else:
+        assert name in {"printf", *FOREIGN}, f"what is {line}?"
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_python_of_the_pages_runs(page, place, monkeypatch, capsys):
+def test_commands_take_the_options_and_values_that_they_are_given(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page):
+        for line in lines(block.body) if block.kind == "sh" else []:
+            check_line(line, tmp_path)
+
+
+def check_names(source: str, page: str) -> None:
+    """What a piece of Python takes from this package is there."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("saelens_data"):
+            module = import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    import_module(f"{node.module}.{alias.name}")
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sd":
+            assert hasattr(sd, node.attr), f"{page}: there is no sd.{node.attr}"
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"saelens_data(\.\w+)+", str(node.value)):
+            import_module(node.value)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.kind == "python" for block in blocks(page))])
+def test_python_of_the_pages_runs(page, place, monkeypatch):
     monkeypatch.setattr(sd, "encode", functools.partial(sd.encode, dtype="float32"))
     for block in blocks(page):
-        if block.kind == "python" and block.why_not is None:
-            exec(compile(block.body, page, "exec"), {})
-            assert capsys.readouterr().out
+        if block.kind == "python":
+            check_names(block.body, page)
+            if block.why_not is None:
+                exec(compile(block.body, page, "exec"), {})
+
+
+def test_python_of_the_readme_shows_what_it_finds(place, monkeypatch, capsys):
+    monkeypatch.setattr(sd, "encode", functools.partial(sd.encode, dtype="float32"))
+    (block,) = (block for block in blocks("README.md") if block.kind == "python")
+    exec(compile(block.body, "README.md", "exec"), {})
+    assert "34 findings at q < 0.05" in capsys.readouterr().out
 
 
 def test_lines_are_compared_by_words_and_by_numbers_within_their_last_digits():
@@ -154,9 +170,32 @@ def test_lines_are_compared_by_words_and_by_numbers_within_their_last_digits():
     assert missing("1.3e-08", "9.6e-09") == "1.3e-08"
 
 
-def test_the_pages_run_by_default_where_nothing_says_why_not():
+def test_what_is_wrong_on_a_page_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in (
+        "saelens-data dif a.jsonl b.jsonl",
+        "saelens-data diff a.jsonl --no-such-option",
+        "saelens-data diff a.jsonl b.jsonl -n many",
+        "saelens-data diff a.jsonl b.jsonl c.jsonl",
+        "saelens-data cluster a.jsonl --method hdbskan",
+        "python tests/benchmarks/no_such_script.py",
+        "python tests/benchmarks/diff.py --no-such-option",
+        "make everything",
+        "curl example.org",
+    ):
+        with pytest.raises((AssertionError, OSError, click.ClickException)):
+            check_line(line, tmp_path)
+    with pytest.raises(AssertionError, match="nothing runs"):
+        run_line("a page", "python tests/benchmarks/diff.py")
+    with pytest.raises(ImportError):
+        check_names("from saelens_data.diff import no_such_name", "a page")
+    with pytest.raises(AssertionError, match=r"sd\.dif"):
+        check_names("sd.dif(a, b)", "a page")
+
+
+def test_most_of_what_can_be_pasted_is_run():
     found = [block for page in PAGES for block in blocks(page) if block.kind == "sh"]
-    assert len([block for block in found if block.why_not is None]) >= 8
+    assert len([block for block in found if block.why_not is None]) >= 28
 
 
 def test_the_site_has_every_page_and_its_links_lead_somewhere(tmp_path):
@@ -164,9 +203,9 @@ def test_the_site_has_every_page_and_its_links_lead_somewhere(tmp_path):
     from mkdocs.config import load_config
 
     build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True))
-    pages = [page.relative_to(ROOT) for folder in ("docs", "recipes") for page in (ROOT / folder).rglob("*.md")]
+    found = [page.relative_to(ROOT) for folder in ("docs", "recipes") for page in (ROOT / folder).rglob("*.md")]
     written = {path.relative_to(tmp_path).with_suffix(".md") for path in tmp_path.rglob("*.html")}
-    for page in pages:
+    for page in found:
         assert (page.parent / "index.md" if page.name == "README.md" else page) in written
     start = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"<(script|img|iframe)[^>]* src=[\"']?(https?:)?//", start)
