@@ -19,9 +19,11 @@ from saelens_data.encoders import DEFAULT_ENCODER, Address, Encoder, Parts, enco
 from saelens_data.errors import InputError
 from saelens_data.labels.table import inherit_labels
 from saelens_data.matrix import ConceptMatrix, Units
+from saelens_data.progress import Progress, Told, one_stage
 from saelens_data.store import Shard, StoreWriter, is_store, open_store
 from saelens_data.store.files import explained
 from saelens_data.store.manifest import field_path, read_manifest
+from saelens_data.wording import count
 
 if TYPE_CHECKING:
     from saelens_data.readers.tokens import TokenReading
@@ -38,9 +40,6 @@ Documents = Sequence[str | None] | Sequence[Conversation]
 #: What encoding raises for a document that it cannot encode.
 _OF_A_DOCUMENT = (RuntimeError, ValueError, TypeError, IndexError, OverflowError)
 
-#: Told (characters done, characters in all).
-Progress = Callable[[int, int], None]
-
 
 def encode(
     source: Any,
@@ -55,7 +54,7 @@ def encode(
     dtype: str = "auto",
     device: str | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Told = None,
     **parts: Unpack[Parts],
 ) -> ConceptMatrix:
     """Encode a corpus and open the result, a ConceptMatrix.
@@ -65,7 +64,10 @@ def encode(
     `field` names what is read of conversations: "response", "prompt", "system" or "all". Of several `fields` the first
     is the matrix that is returned, and the others, kept in the same store, are what its method `field` gives.
     Instead of an encoder a reader and an SAE may be given: `reader`, `layer`, `hook`, and `sae` (a path) or `release`
-    and `sae_id`. `device` is where a token reader runs. Raises InputError, EncoderError or StoreError.
+    and `sae_id`. `device` is where a token reader runs. `progress` is told (characters done, in all); None shows a line
+    to whoever is watching, in a terminal or a notebook, and False shows nothing.
+
+    Raises InputError, EncoderError or StoreError.
     """
     if given := {name: part for name, part in parts.items() if part is not None}:
         if encoder != DEFAULT_ENCODER:
@@ -79,8 +81,9 @@ def encode(
             return _labelled(store, encoder)
         with explained(store.parent):
             store.parent.mkdir(parents=True, exist_ok=True)
+    tell = one_stage(f"encoding {count(corpus.docs.height, 'document')}", progress)
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, dtype=dtype, device=device)
-    write_corpus(corpus, Path(store), loaded, beside=beside, overwrite=overwrite, progress=progress)
+    write_corpus(corpus, Path(store), loaded, beside=beside, overwrite=overwrite, progress=tell)
     return _labelled(Path(store), loaded)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from saelens_data.encoders import (
 )
 from saelens_data.errors import EncoderError, InputError
 from saelens_data.labels.offline import label_latents, top_spans
+from saelens_data.progress import Stages, ToldStages, stages
 from saelens_data.readers.hooks import Hook
 from saelens_data.readers.sample import sample_tokens
 from saelens_data.readers.spans import Part, SpanReader
@@ -54,9 +55,6 @@ _TOKEN_CONTEXT = 60
 #: Longest example kept, in characters, and how many for each latent.
 _EXAMPLE_CHARS, _EXAMPLES = 160, 6
 _CHECKPOINT_STEPS = 500
-
-#: Told (what is being done, steps done, steps in all, detail).
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +96,7 @@ def train(
     dtype: str = "auto",
     device: str | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: ToldStages = None,
 ) -> Encoder:
     """Train an encoder on the texts of `docs` (columns doc_id, text; source and licence are kept with the examples).
 
@@ -112,7 +110,7 @@ def train(
     folder, work = Path(out), Path(f"{out}.training")
     if (folder / ENCODER_FILE).exists() and not overwrite:
         raise InputError(f"{folder} holds an encoder already: choose another folder or say --overwrite")
-    report = progress or (lambda *_: None)
+    report = stages(progress)
     chosen: SpanReader | TokenReader
     if hook is None:
         chosen = SpanReader(reader, [Part(name) for name in parts], dtype=dtype)
@@ -155,7 +153,7 @@ def _unscaled(sae: SAE, scale: float) -> SAE:
     )
 
 
-def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Progress) -> SpanSet:
+def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Stages) -> SpanSet:
     """Read every document once; vectors go to disk, and are found there again by an interrupted run."""
     content = docs.select("doc_id", "text").hash_rows(seed=1).implode().hash(2)[0]
     key = f"{content} {reader.hook} {reader.dtype} {reader.sha256}"
@@ -184,7 +182,7 @@ def _read_spans(docs: pl.DataFrame, reader: SpanReader, work: Path, report: Prog
 
 
 def _read_tokens(
-    docs: pl.DataFrame, reader: TokenReader, per_text: int, seed: int, work: Path, report: Progress
+    docs: pl.DataFrame, reader: TokenReader, per_text: int, seed: int, work: Path, report: Stages
 ) -> SpanSet:
     """Read the beginning of every document once and keep some tokens of it, as `_read_spans` keeps spans."""
     content = docs.select("doc_id", "text").hash_rows(seed=1).implode().hash(2)[0]
@@ -231,7 +229,7 @@ def part_scales(vectors: np.ndarray, widths: Sequence[int], sample: int = 50_000
     return np.round(1 / np.sqrt(variances), 6)
 
 
-def _fit(spans: SpanSet, scale: np.ndarray, config: TrainConfig, work: Path, report: Progress) -> SAE:
+def _fit(spans: SpanSet, scale: np.ndarray, config: TrainConfig, work: Path, report: Stages) -> SAE:
     checkpoint, key = work / "checkpoint.safetensors", work / "checkpoint.json"
     trainer = Trainer(spans.vectors, spans.rows()[0], config, scale=scale)
     said = json.dumps(asdict(config))
@@ -247,7 +245,7 @@ def _fit(spans: SpanSet, scale: np.ndarray, config: TrainConfig, work: Path, rep
     return trainer.run(tell)
 
 
-def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Path, sae: SAE, report: Progress) -> None:
+def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Path, sae: SAE, report: Stages) -> None:
     """Write metrics.json, concepts.parquet and examples.parquet."""
     report("measuring", 0, 1, "")
     rows, held = spans.rows()

@@ -13,6 +13,7 @@ from saelens_data.correlate.result import CorrelateResult
 from saelens_data.correlate.scan import Problem, scan
 from saelens_data.correlate.sides import Side
 from saelens_data.errors import InputError
+from saelens_data.progress import Told, one_stage
 from saelens_data.results import Result
 from saelens_data.stats.testable import testable
 
@@ -20,7 +21,9 @@ from saelens_data.stats.testable import testable
 _LOOKED_AT = 0.02
 
 
-def permutation_check(result: CorrelateResult, *, runs: int = 20, seed: int = 0, memory: int = 1 << 30) -> Result:
+def permutation_check(
+    result: CorrelateResult, *, runs: int = 20, seed: int = 0, memory: int = 1 << 30, progress: Told = None
+) -> Result:
     """How often `correlate` would find a pair where there is none: with the documents of one side shuffled.
 
     Documents change places within strata of like length, so that margins, lengths, and all that goes together on either
@@ -28,7 +31,8 @@ def permutation_check(result: CorrelateResult, *, runs: int = 20, seed: int = 0,
     documents of one; pairs across the halves are judged. The rule is that of `correlate`: the same tests, pairs left
     out, correction and alpha, and "length" if it was on; filters that only take away are left out. `frame` has one row:
     `runs`, `with_findings`, their `share` with its 95% interval `ci_low`, `ci_high` (Wilson), and `tested`, the pairs
-    tested in a run on average; `notes` says it in a sentence.
+    tested in a run on average; `notes` says it in a sentence. `progress` is told (runs done, of how many); None shows
+    a line to whoever is watching, and False shows nothing.
 
     Raises InputError for fewer than one run.
     """
@@ -36,11 +40,13 @@ def permutation_check(result: CorrelateResult, *, runs: int = 20, seed: int = 0,
         raise InputError(f"{runs} runs asked for: the permutation check needs at least one")
     rng = np.random.default_rng(seed)
     hits, tested = 0, 0
-    for _ in range(runs):
+    tell = one_stage("permutation check", progress)
+    for run in range(runs):
         problem = _shuffled(result.problem, rng)
         found = scan(problem, memory=memory, keep=1)
         hits += bool(found.by_length.n_below(result.alpha, problem.testable.n_tests))
         tested += problem.testable.n_tests
+        tell(run + 1, runs)
     low, high = stats.wilson(np.array([hits]), runs)
     row: dict[str, Any] = {
         "runs": runs,

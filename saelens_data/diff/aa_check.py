@@ -16,13 +16,14 @@ from saelens_data.diff.grouping import Groups, alone, group_latents
 from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.progress import Progress, Told, one_stage
 from saelens_data.results import Result
 
 #: Numbers of a [splits, columns] array that are computed at once.
 _CELLS = 1 << 22
 
 
-def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0) -> Result:
+def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0, progress: Told = None) -> Result:
     """How often `diff` would find something where there is nothing: in random splits of the sets it compared.
 
     Each split halves one set at random, for A and for B; for pairs it lets each pair change sides with probability 1/2;
@@ -32,9 +33,11 @@ def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0) -> Result:
     `tested`, the groups tested in a split (on average). The share is expected to be at most alpha; `notes` says so in
     a sentence for each row.
 
+    `progress` is told (splits done, of how many); None shows a line to whoever is watching, and False shows nothing.
+
     Raises InputError for fewer than one split.
     """
-    found = least_q(result, splits=splits, seed=seed)
+    found = least_q(result, splits=splits, seed=seed, progress=progress)
     hits = np.array([int((q < result.alpha).sum()) for q, _ in found.values()])
     low, high = stats.wilson(hits, splits)
     frame = pl.DataFrame(
@@ -56,20 +59,25 @@ def aa_check(result: DiffResult, *, splits: int = 200, seed: int = 0) -> Result:
     )
 
 
-def least_q(result: DiffResult, *, splits: int, seed: int) -> dict[str, tuple[np.ndarray, int]]:
+def least_q(result: DiffResult, *, splits: int, seed: int, progress: Told = False) -> dict[str, tuple[np.ndarray, int]]:
     """The smallest q of each split, [splits], and the groups tested in one (on average); by set, as in `aa_check`."""
     if splits < 1:
         raise InputError(f"{splits} splits asked for: the A/A check needs at least one")
     rng = np.random.default_rng(seed)
     together = " and ".join(result.names)
     if result.cluster is not None:
-        return {together: _relabelled(result, splits, rng)}
+        return {together: _relabelled(result, splits, rng, one_stage("A/A check", progress))}
     if result.pair_on is not None:
-        return {together: _turned(result, splits, rng)}
-    return {name: _halved(m, result, splits, rng) for m, name in zip((result.a, result.b), result.names, strict=True)}
+        return {together: _turned(result, splits, rng, one_stage("A/A check", progress))}
+    return {
+        name: _halved(m, result, splits, rng, one_stage(f"A/A check of {name}", progress))
+        for m, name in zip((result.a, result.b), result.names, strict=True)
+    }
 
 
-def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _halved(
+    m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Generator, tell: Progress
+) -> tuple[np.ndarray, int]:
     """One set split into halves."""
     n, alpha = m.n_docs, result.alpha
     n_a = n // 2
@@ -86,7 +94,7 @@ def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Ge
     part, scores = csr_array(X[:, chosen]), csr_array(scores[:, chosen])
     expected = scores.sum(axis=0, dtype=np.float64) * n_a / n
     least = []
-    for size in _blocks(splits, X.shape[1]):
+    for size in _blocks(splits, X.shape[1], tell):
         in_a = rng.permuted(np.tile(np.arange(n) < n_a, (size, 1)), axis=1)
         a = stats.count_chosen(part, in_a)
         observed = np.asarray((scores.T @ in_a.T.astype(np.float64)).T) - expected
@@ -96,7 +104,7 @@ def _halved(m: ConceptMatrix, result: DiffResult, splits: int, rng: np.random.Ge
     return np.concatenate(least), len(np.unique(groups.of[chosen]))
 
 
-def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _turned(result: DiffResult, splits: int, rng: np.random.Generator, tell: Progress) -> tuple[np.ndarray, int]:
     """Pairs turned at random."""
     sets, n, alpha = result.sets().extended(result.groups), result.a.n_docs, result.alpha
     counts = Counts.of(sets)
@@ -108,7 +116,7 @@ def _turned(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[
     X, Y, ranks = (csr_array(m[:, chosen]) for m in (sets.x, sets.y, ranks))
     counts = counts.take(chosen)
     least = []
-    for size in _blocks(splits, len(result.groups.of)):
+    for size in _blocks(splits, len(result.groups.of), tell):
         turned = rng.integers(0, 2, (size, n))
         moved = stats.count_chosen(Y, turned) - stats.count_chosen(X, turned)
         sums = total[chosen] - 2 * np.asarray((ranks.T @ turned.T.astype(np.float64)).T)
@@ -128,7 +136,7 @@ def _p(counts: Counts, by_rank: np.ndarray, can: Looks, chosen: np.ndarray) -> n
     return Looks(counts.p_value(), by_rank, can.take_presence[chosen], can.take_rank[chosen]).p_value()
 
 
-def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator, tell: Progress) -> tuple[np.ndarray, int]:
     """Clusters relabelled at random."""
     both = result.sets().stacked()
     cluster, in_a = result.cluster, result.sets().in_a()
@@ -143,6 +151,7 @@ def _relabelled(result: DiffResult, splits: int, rng: np.random.Generator) -> tu
         p = c.group_p[~np.isnan(c.group_p)]
         tested += len(p)
         least[split] = stats.benjamini_hochberg(p).min(initial=1.0)
+        tell(split + 1, splits)
     return least, tested // splits
 
 
@@ -155,11 +164,13 @@ def _judged(p: np.ndarray, chosen: np.ndarray, groups: Groups) -> np.ndarray:
     return np.array([stats.benjamini_hochberg(row).min(initial=1.0) for row in by_group])
 
 
-def _blocks(splits: int, n_columns: int) -> Iterator[int]:
-    """Sizes of the blocks that the splits are counted in."""
+def _blocks(splits: int, n_columns: int, tell: Progress) -> Iterator[int]:
+    """Sizes of the blocks that the splits are counted in; each is told when it has been."""
     most = max(1, _CELLS // max(n_columns, 1))
     for start in range(0, splits, most):
-        yield min(most, splits - start)
+        size = min(most, splits - start)
+        yield size
+        tell(start + size, splits)
 
 
 def _in_words(row: dict[str, Any], result: DiffResult) -> str:

@@ -14,18 +14,22 @@ from saelens_data.diff.many import ManyResult
 from saelens_data.diff.pairing import clusters
 from saelens_data.diff.trend import TrendResult, tested
 from saelens_data.errors import InputError
+from saelens_data.progress import Told, one_stage
 from saelens_data.results import Result
 from saelens_data.stats.trend import exchanged
 
 
-def aa_check_many(result: ManyResult | TrendResult, *, splits: int = 200, seed: int = 0) -> Result:
+def aa_check_many(
+    result: ManyResult | TrendResult, *, splits: int = 200, seed: int = 0, progress: Told = None
+) -> Result:
     """How often the same comparisons would find something if the sets, or steps, were dealt out at random.
 
     Each split gives the values of the column to other documents: as many to each set as before, within equal values of
     `pair_on` or `cluster_on` where these lie in several sets, and else to whole clusters. It is judged as the result
     was: the same comparisons, tests, groups, correction over all and alpha. `frame` holds one row: `set`, `splits`,
     `with_findings`, their `share` with its 95% interval `ci_low` and `ci_high` (Wilson), and `tested`, the tests in a
-    split (on average). The share is expected to be at most alpha; `notes` says so in a sentence.
+    split (on average). The share is expected to be at most alpha; `notes` says so in a sentence. `progress` is told
+    (splits done, of how many); None shows a line to whoever is watching, and False shows nothing.
 
     Raises InputError for fewer than one split.
     """
@@ -33,7 +37,10 @@ def aa_check_many(result: ManyResult | TrendResult, *, splits: int = 200, seed: 
         raise InputError(f"{splits} splits asked for: the A/A check needs at least one")
     rng, p = np.random.default_rng(seed), result.documents
     cluster, judge = _of_trend(result) if isinstance(result, TrendResult) else _of_many(result)
-    found = [judge(exchanged(p.code, cluster, rng)) for _ in range(splits)]
+    tell, found = one_stage("A/A check", progress), []
+    for split in range(splits):
+        found.append(judge(exchanged(p.code, cluster, rng)))
+        tell(split + 1, splits)
     hits = sum(bool((stats.benjamini_hochberg(tests) < result.alpha).any()) for tests in found)
     low, high = stats.wilson(np.array([hits]), splits)
     frame = pl.DataFrame(

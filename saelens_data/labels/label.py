@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -23,6 +23,7 @@ from saelens_data.labels.score import Embed, Score, embedder_of, embedding_score
 from saelens_data.labels.settings import Endpoint, LabelSettings
 from saelens_data.labels.work import Worked, work_on
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.progress import Stages, ToldStages, stages
 from saelens_data.wording import count
 
 #: Latents worked on before their labels are embedded: what is held of them at a time.
@@ -31,8 +32,6 @@ _BLOCK = 256
 _HEARD = 0.2
 #: Origins of labels that a language model made here.
 _OWN = "llm:"
-#: Told (what is being done, latents done, of how many, cost and calls so far).
-Progress = Callable[[str, int, int, str], None]
 
 
 def label(
@@ -48,7 +47,7 @@ def label(
     settings: LabelSettings | None = None,
     embed: Embed | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ToldStages = None,
 ) -> LabelResult:
     """Label latents (all that are active, if None) from the documents of `m`, and score each label.
 
@@ -58,13 +57,15 @@ def label(
     hold over all runs of the same work, interrupted ones too; what they leave undone says so. `embed` takes texts to
     vectors of length 1 for the embedding score; None: the encoder's own reader.
 
+    `progress` is told (what is being done, latents done, of how many, cost and calls so far); None shows it to whoever
+    is watching, in a terminal or a notebook, and False shows nothing.
     Nothing is written but answers, so that none is paid twice: `add_labels(store, result.labels)` keeps the labels.
     Raises InputError for latents that are not there, documents without texts or evidence, an endpoint that refuses,
     and limits of cost without prices; MissingExtraError without the extra `llm`.
     """
     settings, chosen = settings or LabelSettings(), chosen_latents(m, latents)
     sampler = Sampler(m, chosen, sizes=settings.sizes, seed=seed)
-    run = _Run(m, sampler, chosen, _before(m, chosen), embed, seed, progress or (lambda *_: None))
+    run = _Run(m, sampler, chosen, _before(m, chosen), embed, seed, stages(progress))
     if model is None and complete is None:
         return run.result(run.embedded_only(), "", Spent(), None)
     limits = Limits.of(max_cost, max_calls, max_tokens)
@@ -158,7 +159,7 @@ class _Run:
     before: dict[int, str | None]
     embed: Embed | None
     seed: int
-    progress: Progress
+    progress: Stages
 
     def with_model(self, asker: Asker, concurrency: int) -> _Done:
         """Ask for every latent; several at once."""
