@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,13 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import numpy as np
 import polars as pl
 import pytest
 
 import saelens_data as sd
-from saelens_data.cli.main import COMMANDS, main
-from saelens_data.cli.options import SUFFIXES
+from saelens_data.cli.main import COMMANDS, cli, main
+from saelens_data.cli.output import SUFFIXES
 from saelens_data.encode import encode_robustly
 from saelens_data.encoders import find_encoder
 from saelens_data.evidence import examples
@@ -570,6 +572,26 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
         "rich",
     }
     assert run.stdout.startswith(f"Usage: saelens-data {' '.join(command)}".strip())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_speaks_with_one_voice(name: str) -> None:
+    with click.Context(cli, info_name="saelens-data", **cli.context_settings) as top:
+        command = cli.get_command(top, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=top, terminal_width=110, max_content_width=110)
+        text, options = command.get_help(context), [p for p in command.get_params(context) if p.opts[0][0] == "-"]
+    lines = text.splitlines()
+    # One line an option, all from the same column on, each a sentence or its default.
+    own = [line for line in lines if line.startswith("  -")]
+    assert len(own) == len(options)
+    assert len({len(re.match(r"  -.*?(  +|$)(?=\S)", line)[0]) for line in own}) == 1
+    assert all(line.endswith((".", "]", '".', ",", "catalogue")) for line in own)
+    headings = [line for line in lines if re.fullmatch(r"[A-Z].*:", line)]
+    known = ["Options:", "A test for CI:", "Asking a language model:", "Reading tokens:", "Reading texts:", "Output:"]
+    assert headings == [heading for heading in [*known, "Examples:"] if heading in headings]
+    assert lines[lines.index("Examples:") + 1].startswith("  saelens-data ")
+    assert lines[-1].startswith(f"  saelens-data {name}")
 
 
 def test_a_new_process_says_no_word_of_its_libraries(tmp_path: Path) -> None:

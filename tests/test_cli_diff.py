@@ -263,7 +263,7 @@ def test_a_latent_that_is_not_there(
 
 @pytest.mark.parametrize("command", ["diff", "examples"])
 def test_help_has_an_example(command: str) -> None:
-    assert f"Example: saelens-data {command} " in run(command, "--help").stdout
+    assert f"Examples:\n  saelens-data {command} " in run(command, "--help").stdout
 
 
 def test_a_gate_ends_with_its_status(stores: tuple[str, str, str], tmp_path: Path) -> None:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from saelens_data.cli.options import (
-    SUFFIXES,
-    check_output,
-    check_target,
-    corpus_options,
-    emit,
-    encoder_options,
-    open_or_encode,
+    new_file,
+    number,
+    option,
     output_options,
-    plain,
-    say,
+    reading_options,
+    report_option,
+    seed_option,
     stack,
+    verb,
 )
+from saelens_data.cli.output import SUFFIXES, Output, plain, say
+from saelens_data.cli.source import open_or_encode
 from saelens_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,54 +47,62 @@ class _Clusters(click.ParamType[Any]):
 
 
 _AXIS = stack(
-    click.option("--by", multiple=True, metavar="PHRASE", help="What to group by, in words; may be repeated."),
-    click.option("--concepts", metavar="QUERY", help="Group by these concepts: a query, as `retrieve` takes it."),
-    click.option("--without", multiple=True, metavar="PHRASE", help="What is to be left out; may be repeated."),
-    click.option(
+    option("--by", multiple=True, metavar="PHRASE", help="What to group by, in words; repeatable."),
+    option("--concepts", metavar="QUERY", help="Group by these concepts: a query, as `retrieve` takes it."),
+    option("--without", multiple=True, metavar="PHRASE", help="What is to be left out; repeatable."),
+    option(
         "--latents",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Group by the concepts of this table: a column latent, and weight if they count differently.",
+        help="Group by the concepts of this table: columns latent and perhaps weight.",
     ),
-    click.option("--keep-languages", is_flag=True, help="Do not leave out what tells languages apart."),
-    click.option("--show-axis", is_flag=True, help="Show the concepts that were chosen and why, and group nothing."),
+    option("--keep-languages", is_flag=True, help="Do not leave out what tells languages apart."),
+    option("--show-axis", is_flag=True, help="Show the concepts that were chosen and why, and group nothing."),
 )
 _METHOD = stack(
-    click.option("-k", "k", type=_Clusters(), metavar="N|auto", help="Number of clusters; auto: by stability."),
-    click.option(
+    option("-k", "k", type=_Clusters(), metavar="N|auto", help="Number of clusters; auto: by stability."),
+    option(
         "--method",
         type=click.Choice(["kmeans", "hdbscan", "spectral"]),
+        metavar="METHOD",
         default="kmeans",
-        show_default=True,
-        help="spectral: the paper's, by shared concepts, for small sets; hdbscan: dense places, as many as there are.",
+        help="kmeans, hdbscan (dense places) or spectral (small sets).",
     ),
-    click.option("--least", type=click.IntRange(min=2), help="With hdbscan: documents that a cluster has at least."),
-    click.option(
-        "--pooling", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Spans to document."
+    number("--least", least=2, help="With hdbscan: documents that a cluster has at least."),
+    option(
+        "--pooling",
+        type=click.Choice(["mean", "max"]),
+        metavar="HOW",
+        default="mean",
+        help="From spans to documents: mean or max.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Draws starts and samples."),
+    seed_option,
 )
 _SAID = stack(
-    click.option("--truth", metavar="COL", help="How far do the clusters agree with this column?"),
-    click.option("--leakage", metavar="COL", help="How far do they give away this column, which they should not?"),
+    option("--truth", metavar="COL", help="Say how far the clusters agree with this column."),
+    option("--leakage", metavar="COL", help="Say how far they give away this column, which they should not."),
 )
-_file = click.Path(dir_okay=False, path_type=Path)
 _WRITTEN = stack(
-    click.option("--assignments", type=_file, metavar="FILE", help="Write doc_id, cluster and membership here."),
-    click.option("--save", type=_file, metavar="FILE", help="Keep the clusters in FILE.safetensors, for `assign`."),
-    click.option("--report", type=_file, metavar="FILE.html", help="Write a page to explore: a map, and each cluster."),
+    new_file("--assignments", suffixes=SUFFIXES, help="Write doc_id, cluster and membership to this file."),
+    new_file("--save", suffixes=(".safetensors",), help="Write the clusters to this file, for `assign`."),
+    report_option,
 )
 
 
-@click.command("cluster")
+@verb(
+    "cluster",
+    "cluster answers.jsonl -k 8",
+    'cluster answers.jsonl --by "tone of voice" --without "topic" -k auto',
+    'cluster answers.jsonl --by "writing style" --show-axis -o axis.csv',
+    "cluster answers.jsonl --latents axis.csv -k 4 --truth style --leakage topic --report styles.html",
+)
 @click.argument("store")
 @_AXIS
 @_METHOD
 @_SAID
+@reading_options
+@output_options()
 @_WRITTEN
-@corpus_options
-@encoder_options
-@output_options
 def cluster_command(
     store: str,
     assignments: Path | None,
@@ -102,36 +110,22 @@ def cluster_command(
     report: Path | None,
     show_axis: bool,
     latents: Path | None,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
+    out: Output,
     **options: Any,
 ) -> None:
-    """Group the documents by all concepts, or by those of an axis that you choose.
-
-    \b
-    saelens-data cluster answers.jsonl -k 8
-    saelens-data cluster answers.jsonl --by "tone of voice" --without "topic" -k auto
-    saelens-data cluster answers.jsonl --by "writing style" --show-axis -o axis.csv
-    saelens-data cluster answers.jsonl --latents axis.csv -k 4 --truth style --leakage topic --report styles.html
-    """
-    output = check_output(format_, output)
-    for path, suffixes in ((assignments, SUFFIXES), (save, (".safetensors",)), (report, (".html", ".htm"))):
-        if path is not None:
-            check_target(path, suffixes)
-    reading = {name: options.pop(name) for name in ("text", "limit", "encoder", "dtype")} | {"id": options.pop("id_")}
+    """Group documents by all concepts, or by those of an axis."""
     axis = {name: options.pop(name) for name in ("by", "concepts", "without", "keep_languages")}
     if not show_axis and options["k"] is None and options["method"] != "hdbscan":
         raise InputError("how many clusters? Give -k with a number, or -k auto to have it chosen by stability")
-    (m,) = open_or_encode(store, **reading)
+    (m,) = open_or_encode(store)
     axis["latents"] = None if latents is None else _read_latents(latents)
     if show_axis:
-        _show_axis(m, axis, format_, output, rows)
+        _show_axis(m, axis, out)
         return
     from saelens_data.cluster import cluster
 
     result = cluster(m, **axis, **options)
-    emit(result, format_, output, rows, view=_view, right=("share", "stability"))
+    out.emit(result, view=_view, right=("share", "stability"))
     _say(result)
     _write(result, assignments, save)
     if report is not None:
@@ -154,12 +148,12 @@ def _read_latents(path: Path) -> pl.DataFrame:
     return table
 
 
-def _show_axis(m: ConceptMatrix, asked: dict[str, Any], format_: str, output: Path | None, rows: int | None) -> None:
+def _show_axis(m: ConceptMatrix, asked: dict[str, Any], out: Output) -> None:
     from saelens_data.cluster.run import find_axis
     from saelens_data.results import Result
 
     axis = find_axis(m, **asked)
-    emit(Result(axis.table, {}, kind="axis"), format_, output, rows)
+    out.emit(Result(axis.table, {}, kind="axis"))
     for line in axis.notes:
         say(line)
     say(f"{axis.n:,} concepts; edit the list (-o FILE.csv) and give it back with --latents FILE.csv")

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from saelens_data.cli.options import (
-    check_output,
-    corpus_options,
-    emit,
-    encoder_options,
-    open_or_encode,
-    output_options,
-    plain,
-    say,
-)
+from saelens_data.cli.options import output_options, reading_options, seed_option, verb
+from saelens_data.cli.output import Output, plain, say_result
+from saelens_data.cli.source import open_or_encode
 
 if TYPE_CHECKING:
     from saelens_data.results import Result
@@ -36,43 +28,26 @@ _TITLES = {
 _SHARES = {"density"}
 
 
-@click.command("concept")
+@verb("concept", "concept answers.sae 4217")
 @click.argument("store")
 @click.argument("latent", type=int)
-@corpus_options
-@encoder_options
-@output_options
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the documents.")
-def concept_command(
-    store: str,
-    latent: int,
-    text: str | None,
-    id_: str | None,
-    limit: int | None,
-    encoder: str,
-    dtype: str,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
-    seed: int,
-) -> None:
-    """Show what is known of a concept, and of whether its label can be believed: its trust card.
+@seed_option
+@reading_options
+@output_options()
+def concept_command(store: str, latent: int, seed: int, out: Output) -> None:
+    """Show whether a concept's label can be believed: its trust card.
 
-    \b
-    Example: saelens-data concept answers.sae 4217
+    The card holds all that is known of the concept without a language model.
     """
     from saelens_data.labels.card import concept_card
 
-    output = check_output(format_, output)
-    (m,) = open_or_encode(store, text=text, id=id_, limit=limit, encoder=encoder, dtype=dtype)
+    (m,) = open_or_encode(store)
     card = concept_card(m, latent, seed=seed)
-    say(card.summary())
-    for note in card.notes:
-        say(note)
-    if format_ == "table" and output is None:
-        _print(card, rows)
+    say_result(card)
+    if out.is_table:
+        _print(card, out.rows)
     else:
-        emit(card, format_, output, rows)
+        out.emit(card)
 
 
 def _print(card: Result, rows: int | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saelens_data.cli.options import check_target, emit, say
+from saelens_data.cli.output import Output, say
 from saelens_data.wording import count
 
 if TYPE_CHECKING:
@@ -14,15 +14,8 @@ if TYPE_CHECKING:
 
     from saelens_data.correlate import CorrelateResult, OrderedResult
 
-#: Suffixes of an export, and pairs of a group that the table shows.
-_SUFFIXES = (".csv", ".jsonl", ".parquet", ".json")
+#: Pairs of a group that the table shows.
 _SHOWN = 3
-
-
-def check_export(path: Path | None) -> None:
-    """Refuse, before any work, a file that could not be written after it."""
-    if path is not None:
-        check_target(path, _SUFFIXES)
 
 
 def export(result: CorrelateResult | OrderedResult, path: Path, groups: int) -> None:
@@ -34,12 +27,10 @@ def export(result: CorrelateResult | OrderedResult, path: Path, groups: int) -> 
     say(f"wrote {path}: {count(documents.height, 'line')}, the documents behind {count(groups, 'group')} at most")
 
 
-def show(
-    result: CorrelateResult | OrderedResult, format_: str, output: Path | None, rows: int | None, groups: int
-) -> None:
+def show(result: CorrelateResult | OrderedResult, out: Output, groups: int) -> None:
     """Print the best pairs of the first groups, or save or print all rows as data."""
-    if format_ != "table" or output is not None:
-        emit(result, format_, output, rows)
+    if not out.is_table:
+        out.emit(result)
         return
     import polars as pl
 
@@ -48,7 +39,7 @@ def show(
     place = pl.int_range(pl.len()).over("group")
     view = _pairs if "latent_a" in frame.columns else _concepts
     shown = frame.with_columns(of=size, at=place).filter((pl.col("group") <= groups) & (pl.col("at") < _SHOWN))
-    emit(replace(result, frame=shown), "table", None, rows, view=view, right=("q", "p", "of"))
+    out.emit(replace(result, frame=shown), view=view, right=("q", "p", "of"))
     if (more := result.n_groups - groups) > 0:
         say(f"{count(more, 'more group')}: --groups shows more, -o FILE holds all pairs.")
 

@@ -13,16 +13,17 @@ from saelens_data.cli.diff_gate import check_gate, gate_options, judge, write_ve
 from saelens_data.cli.diff_many import check_ways, compare_many, is_for_many, many_options, show_many
 from saelens_data.cli.diff_sets import check_split, split_options, two_sets
 from saelens_data.cli.options import (
-    check_output,
-    check_target,
-    corpus_options,
-    emit,
-    encoder_options,
-    open_or_encode,
+    alpha_option,
+    number,
+    option,
     output_options,
-    plain,
-    say,
+    reading_options,
+    report_option,
+    seed_option,
+    verb,
 )
+from saelens_data.cli.output import Output, plain, say, say_result
+from saelens_data.cli.source import open_or_encode
 from saelens_data.errors import InputError
 from saelens_data.wording import difference_in_points, explained, latents, share
 
@@ -37,31 +38,40 @@ if TYPE_CHECKING:
 _TOP = 10
 
 
-@click.command("diff")
+@verb(
+    "diff",
+    "diff old.jsonl new.jsonl --pair-on prompt --report diff.html",
+    """diff all.sae --where "model = 'A'" --versus "model = 'B'\"""",
+    """diff all.sae --where-concepts '"refusal" > p90' --versus-concepts 'not "refusal" > p90'""",
+    "diff answers.sae --by model",
+    'diff old.sae new.sae --fail-on "abs(difference) > 0.1" --watch refus',
+)
 @click.argument("a")
 @click.argument("b", required=False)
 @split_options
 @many_options
-@click.option("--pair-on", metavar="COL", help="Compare documents with the same value here as pairs.")
-@click.option("--cluster-on", metavar="COL", help="Documents with the same value here may depend on each other.")
-@click.option("--adjust", multiple=True, metavar="COL", help="Also compare at equal values of this column; repeatable.")
-@click.option("--group/--no-group", default=True, help="Near-duplicate latents are one finding, or each its own.")
-@click.option(
-    "--holdout", type=float, default=0.0, metavar="SHARE", help="Confirm the findings on this share, 0.5 say."
+@option("--pair-on", metavar="COL", help="Compare documents with the same value here as pairs.")
+@option("--cluster-on", metavar="COL", help="Documents with the same value here may depend on each other.")
+@option("--adjust", multiple=True, metavar="COL", help="Also compare at equal values of this column; repeatable.")
+@option("--group/--no-group", default=True, help="Near-duplicate latents are one finding, or each its own.")
+@option(
+    "--holdout",
+    type=float,
+    default=0.0,
+    show_default=False,
+    metavar="SHARE",
+    help="Confirm the findings on this share of the documents, as 0.5.",
 )
-@click.option("--alpha", type=float, default=0.05, show_default=True, help="Share of false findings to accept.")
-@click.option("--names", nargs=2, metavar="A B", help="What to call the two sets.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this HTML file.")
+@alpha_option
+@option("--names", nargs=2, metavar="A B", help="What to call the two sets.")
+@option("--aa-check", "aa", is_flag=True, help="Also look where nothing is: in random splits.")
+@number("--splits", least=1, default=200, help="Splits of --aa-check.")
+@seed_option
 @gate_options
 @explain_options
-@click.option("--aa-check", "aa", is_flag=True, help="Also look for findings in random splits, where there is nothing.")
-@click.option("--splits", type=click.IntRange(min=1), default=200, show_default=True, help="Splits of --aa-check.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Where chance is used: its seed."
-)
-@corpus_options
-@encoder_options
-@output_options
+@reading_options
+@output_options()
+@report_option
 def diff_command(
     a: str,
     b: str | None,
@@ -70,45 +80,33 @@ def diff_command(
     report: Path | None,
     aa: bool,
     splits: int,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
+    out: Output,
     **more: Any,
 ) -> None:
-    """Say in which concepts two sets of texts differ: two stores or files, A and B, or one that is split.
+    """Say in which concepts sets of texts differ.
 
-    The table shows the share of documents in which each concept occurs, the difference in percentage points with its
-    95% interval, effect (how much more often it is stronger in A than in B, presence and strength in one), strength
-    (the chance that where it occurs in both it is stronger in A), and q. The lines are ordered by how large the
-    difference is at least. Files hold all groups of concepts tested and all columns.
-
-    \b
-    Example: saelens-data diff old.jsonl new.jsonl --pair-on prompt --report diff.html
-             saelens-data diff all.sae --where "model = 'A'" --versus "model = 'B'"
-             saelens-data diff all.sae --where-concepts '"refusal" > p90' --versus-concepts 'not "refusal" > p90'
-             saelens-data diff answers.sae --by model
-             saelens-data diff old.sae new.sae --fail-on "abs(difference) > 0.1" --watch refus
+    The sets are two stores or files, A and B, or one that is split. The table shows the share of documents in which
+    each concept occurs, the difference in percentage points with its 95% interval, effect (how much more often it is
+    stronger in A than in B, presence and strength in one), strength (the chance that where it occurs in both it is
+    stronger in A), and q. The lines are ordered by how large the difference is at least. Files hold all groups of
+    concepts tested and all columns.
     """
     from saelens_data.diff.two import diff
 
-    output = check_output(format_, output)
-    if report is not None:
-        check_target(report, (".html", ".htm"))
     gating = {key: more.pop(key) for key in ("fail_on", "watch", "junit", "markdown")}
-    check_gate(**gating)
-    reading = {key.rstrip("_"): more.pop(key) for key in ("text", "id_", "limit", "encoder", "dtype")}
+    check_gate(gating["fail_on"], gating["watch"], gating["junit"])
     split = {key: more.pop(key) for key in ("where", "versus", "where_concepts", "versus_concepts")}
     ways = {key: more.pop(key) for key in ("reference", "all_pairs", "trend", "order")}
     check_ways(ways, by)
     by_column = check_split(b, split, by)
     explaining = take_explain(more)
-    opened = open_or_encode(*(source for source in (a, b) if source is not None), **reading)
+    opened = open_or_encode(*(source for source in (a, b) if source is not None))
     if by_column and is_for_many(opened[0], str(by), ways):
         if explaining is not None:
             raise InputError("--explain is for two sets: choose two with --where and --versus")
         many = compare_many(opened[0], str(by), ways, {**more, **gating, "names": names})
         many = _said_many(many, (splits, more["seed"]) if aa else None)
-        show_many(many, format_, output, rows)
+        show_many(many, out)
         if report is not None:
             from saelens_data.report.many import write_many_report
 
@@ -119,10 +117,9 @@ def diff_command(
     result = diff(first, second, names=(name_a, name_b), **more)
     result = replace(result, notes=(*notes, *result.notes))
     gated = judge(result, gating["fail_on"], gating["watch"])
-    for line in (result.summary(), *result.notes):
-        say(line)
+    say_result(result)
     checked = _with_aa_check(result, splits, more["seed"]) if aa else result
-    _show(checked, format_, output, rows)
+    _show(checked, out)
     for line in checked.notes[len(result.notes) :]:
         say(line)
     if report is not None:
@@ -140,8 +137,7 @@ def _said_many(result: ManyResult | TrendResult, check: tuple[int, int] | None) 
     """The result with the outcome of the check, if asked for (splits, seed), among its notes; all are said."""
     from saelens_data.diff.many_check import aa_check_many
 
-    for line in (result.summary(), *result.notes):
-        say(line)
+    say_result(result)
     if check is None:
         return result
     outcome = aa_check_many(result, splits=check[0], seed=check[1]).notes
@@ -159,11 +155,11 @@ def _with_aa_check(result: DiffResult, splits: int, seed: int) -> DiffResult:
     return replace(result, parameters={**result.parameters, "aa_check": outcome}, notes=(*result.notes, *check.notes))
 
 
-def _show(result: DiffResult, format_: str, output: Path | None, rows: int | None) -> None:
+def _show(result: DiffResult, out: Output) -> None:
     """On the terminal the largest findings, or the nearest to one; in files all rows."""
-    if rows is None and format_ == "table" and output is None:
-        found = result.findings.height
-        rows = min(found, _TOP) or _TOP
+    found = result.findings.height
+    shown = out.first(min(found, _TOP) or _TOP)
+    if shown != out:
         if found > _TOP:
             say(f"The {_TOP} largest findings; -n shows more, -o FILE.csv or --report FILE.html keeps them.")
         elif not found and result.frame.height:
@@ -174,7 +170,7 @@ def _show(result: DiffResult, format_: str, output: Path | None, rows: int | Non
         return _table(frame, shares)
 
     right = ("latent", *shares.values(), "difference [95%]", "effect", "strength")
-    emit(result, format_, output, rows, view=view, right=right)
+    shown.emit(result, view=view, right=right)
 
 
 def _table(frame: pl.DataFrame, shares: dict[str, str]) -> pl.DataFrame:

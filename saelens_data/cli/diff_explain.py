@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from saelens_data.cli.options import SUFFIXES, F, check_target, plain, say, stack
+from saelens_data.cli.options import ASKING, asking_options, new_file, option, stack
+from saelens_data.cli.output import SUFFIXES, plain, say
 from saelens_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,20 +15,11 @@ if TYPE_CHECKING:
 #: Options that `explain_options` adds.
 _NAMES = ("explain", "model", "base_url", "price", "max_cost", "max_calls", "max_tokens", "hypotheses")
 
-
-def explain_options(function: F) -> F:
-    """--explain and whom to ask, for how much."""
-    file = click.Path(dir_okay=False, path_type=Path)
-    return stack(
-        click.option("--explain", is_flag=True, help="Say the findings in a few plain hypotheses, each checked."),
-        click.option("--model", metavar="NAME", help="With --explain: the model to ask, as `label` does."),
-        click.option("--base-url", metavar="URL", help="Its endpoint.  [default: $OPENAI_BASE_URL, OpenAI's]"),
-        click.option("--price", nargs=2, metavar="IN OUT", help="US dollars per million tokens, in and out."),
-        click.option("--max-cost", metavar="USD", help="Spend no more than this on --explain."),
-        click.option("--max-calls", type=click.IntRange(min=0), help="Send no more calls than this."),
-        click.option("--max-tokens", type=click.IntRange(min=0), help="Use no more tokens than this."),
-        click.option("--hypotheses", type=file, metavar="FILE", help="Write the hypotheses to this file."),
-    )(function)
+explain_options = stack(
+    option("--explain", is_flag=True, section=ASKING, help="Say the findings in a few hypotheses, each checked."),
+    asking_options,
+    new_file("--hypotheses", suffixes=SUFFIXES, section=ASKING, help="Write the hypotheses to this file."),
+)
 
 
 def take_explain(options: dict[str, Any]) -> dict[str, Any] | None:
@@ -42,8 +31,6 @@ def take_explain(options: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not asked["model"]:
         raise InputError("--explain asks a language model: name it with --model")
-    if asked["hypotheses"] is not None:
-        check_target(asked["hypotheses"], SUFFIXES)
     return asked
 
 

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import click
-
-from saelens_data.cli.options import check_target, say, stack
+from saelens_data.cli.options import new_file, option, stack
+from saelens_data.cli.output import say
 from saelens_data.errors import InputError
 
 if TYPE_CHECKING:
     from saelens_data.diff.gate import GateResult
     from saelens_data.diff.two import DiffResult
 
-F = TypeVar("F", bound=Callable[..., Any])
-_FILE = click.Path(dir_okay=False, path_type=Path)
+#: Heading of the options of a gate.
+_SECTION = "A test for CI"
+
+gate_options = stack(
+    option(
+        "--fail-on",
+        metavar="SQL",
+        section=_SECTION,
+        help='End with status 1 if a finding matches, as "difference > 0.1".',
+    ),
+    option(
+        "--watch",
+        multiple=True,
+        metavar="TERM",
+        section=_SECTION,
+        help="Only these can fail: words of a label, a latent, '\"a phrase\"', @FILE; repeatable.",
+    ),
+    new_file("--junit", suffixes=(".xml",), section=_SECTION, help="Write the verdict to this JUnit XML file."),
+    new_file(
+        "--markdown", suffixes=(".md",), section=_SECTION, help="Write summary and findings to this Markdown file."
+    ),
+)
 
 
-def gate_options(function: F) -> F:
-    """--fail-on, --watch, --junit, --markdown."""
-    return stack(
-        click.option("--fail-on", metavar="SQL", help='End with status 1 if a finding matches: "difference > 0.1".'),
-        click.option(
-            "--watch",
-            multiple=True,
-            metavar="TERM",
-            help="Only these concepts can fail: words of a label, a number, '\"a phrase\"', @FILE.",
-        ),
-        click.option("--junit", type=_FILE, help="Write the verdict of --fail-on as JUnit XML."),
-        click.option("--markdown", type=_FILE, help="Write summary, verdict and findings as Markdown."),
-    )(function)
-
-
-def check_gate(fail_on: str | None, watch: tuple[str, ...], junit: Path | None, markdown: Path | None) -> None:
-    """Refuse before any work what could not be judged or written after it."""
+def check_gate(fail_on: str | None, watch: tuple[str, ...], junit: Path | None) -> None:
+    """Refuse before any work what could not be judged after it."""
     from saelens_data.diff.gate import check_rule, read_watchlist
 
     if fail_on is None and (watch or junit is not None):
@@ -44,9 +47,6 @@ def check_gate(fail_on: str | None, watch: tuple[str, ...], junit: Path | None, 
     if fail_on is not None:
         check_rule(fail_on)
     read_watchlist(watch)
-    for path, suffix in ((junit, ".xml"), (markdown, ".md")):
-        if path is not None:
-            check_target(path, (suffix,))
 
 
 def judge(result: DiffResult, fail_on: str | None, watch: tuple[str, ...]) -> GateResult | None:

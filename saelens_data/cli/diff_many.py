@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from saelens_data.cli.options import emit, plain, say, stack
+from saelens_data.cli.options import option, stack
+from saelens_data.cli.output import Output, plain, say
 from saelens_data.errors import InputError
 from saelens_data.wording import difference_in_points, explained, latents, share
 
@@ -19,22 +16,19 @@ if TYPE_CHECKING:
     from saelens_data.diff.trend import TrendResult
     from saelens_data.matrix import ConceptMatrix
 
-F = TypeVar("F", bound=Callable[..., Any])
 #: Rows that a table on the terminal shows by default.
 _TOP = 20
 #: Options of the comparison of two sets that have no meaning for several.
 _FOR_TWO = {"names": "--names", "fail_on": "--fail-on", "markdown": "--markdown"}
 
 
-def many_options(function: F) -> F:
-    """--by, --reference, --all-pairs, --trend and --order."""
-    return stack(
-        click.option("--by", metavar="COL", help="Compare the sets that the values of this column make."),
-        click.option("--reference", metavar="NAME", help="With --by: each other set against this one, not the rest."),
-        click.option("--all-pairs", is_flag=True, help="With --by: every two sets."),
-        click.option("--trend", is_flag=True, help="With --by: a rise or fall along the values in their order."),
-        click.option("--order", metavar="A,B,...", help="With --trend: the values from first to last."),
-    )(function)
+many_options = stack(
+    option("--by", metavar="COL", help="Compare the sets that the values of this column make."),
+    option("--reference", metavar="NAME", help="With --by: each other set against this one, not the rest."),
+    option("--all-pairs", is_flag=True, help="With --by: every two sets."),
+    option("--trend", is_flag=True, help="With --by: a rise or fall along the values in their order."),
+    option("--order", metavar="A,B,...", help="With --trend: the values from first to last."),
+)
 
 
 def check_ways(ways: dict[str, Any], by: str | None) -> None:
@@ -60,9 +54,9 @@ def compare_many(m: ConceptMatrix, by: str, ways: dict[str, Any], more: dict[str
     from saelens_data.diff.many import diff_many
     from saelens_data.diff.trend import trend
 
-    for name, option in _FOR_TWO.items():
+    for name, asked in _FOR_TWO.items():
         if more.pop(name, None):
-            raise InputError(f"{option} goes with the comparison of two sets: choose them with --where and --versus")
+            raise InputError(f"{asked} goes with the comparison of two sets: choose them with --where and --versus")
     if more.pop("holdout"):
         raise InputError("--holdout goes with the comparison of two sets: choose them with --where and --versus")
     options = {key: more[key] for key in ("cluster_on", "adjust", "group", "alpha")}
@@ -75,13 +69,13 @@ def compare_many(m: ConceptMatrix, by: str, ways: dict[str, Any], more: dict[str
     return trend(m, by, order=order, **options)
 
 
-def show_many(result: ManyResult | TrendResult, format_: str, output: Path | None, rows: int | None) -> None:
+def show_many(result: ManyResult | TrendResult, out: Output) -> None:
     """On the terminal the first findings of each comparison, or the nearest to one; in files all rows."""
     from saelens_data.diff.trend import TrendResult
 
     found = result.findings.height
-    if rows is None and format_ == "table" and output is None:
-        rows = min(found, _TOP) or _TOP
+    shown = out.first(min(found, _TOP) or _TOP)
+    if shown != out:
         if found > _TOP:
             say(f"The first {_TOP} of {found:,} findings; -n shows more, -o FILE.csv keeps them.")
         elif not found and result.frame.height:
@@ -89,7 +83,7 @@ def show_many(result: ManyResult | TrendResult, format_: str, output: Path | Non
     view, right = (
         (_trend_table, ("latent", "slope [95%]")) if isinstance(result, TrendResult) else (_many_table, ("latent",))
     )
-    emit(result, format_, output, rows, view=view, right=right)
+    shown.emit(result, view=view, right=right)
 
 
 def _many_table(frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import click
-
-from saelens_data.cli.options import stack
+from saelens_data.cli.options import option, stack
 from saelens_data.errors import InputError, choices
 from saelens_data.wording import count
 
@@ -22,22 +20,15 @@ _LISTED, _CHARS = 8, 40
 #: What a name of a set need not say.
 _SUFFIXES = {".sae", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz", ".zst"}
 
-F = TypeVar("F", bound=Callable[..., Any])
 Sets = tuple["ConceptMatrix", "ConceptMatrix", tuple[str, str], list[str]]
 
 
-def split_options(function: F) -> F:
-    """--where and --versus, and the same for concept queries."""
-    return stack(
-        click.option("--where", metavar="SQL", help="The documents of one set, as in \"model = 'A'\"; needs --versus."),
-        click.option("--versus", metavar="SQL", help="The documents of the other set."),
-        click.option(
-            "--where-concepts",
-            metavar="QUERY",
-            help="The documents of one set by a concept query, as in '\"refusal\" > p90'; needs --versus-concepts.",
-        ),
-        click.option("--versus-concepts", metavar="QUERY", help="The documents of the other set by a concept query."),
-    )(function)
+split_options = stack(
+    option("--where", metavar="SQL", help="The documents of one set, as in \"model = 'A'\"; needs --versus."),
+    option("--versus", metavar="SQL", help="The documents of the other set."),
+    option("--where-concepts", metavar="QUERY", help="One set by a concept query, as in '\"refusal\" > p90'."),
+    option("--versus-concepts", metavar="QUERY", help="The other set by a concept query."),
+)
 
 
 def check_split(b: str | None, split: Mapping[str, str | None], by: str | None) -> bool:

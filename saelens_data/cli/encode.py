@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from saelens_data.cli.options import encoder_options, progress_bar, reader_options, say, text_options
+from saelens_data.cli.options import READING, encoder_options, option, reader_options, text_options, verb
+from saelens_data.cli.output import progress_bar, say
 from saelens_data.errors import InputError
 from saelens_data.wording import count
 
@@ -16,22 +17,32 @@ if TYPE_CHECKING:
     from saelens_data.matrix import ConceptMatrix
 
 
-@click.command("encode")
-@click.argument("source")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Store to write  [default: SOURCE.sae, beside it]"
+@verb(
+    "encode",
+    "encode answers.jsonl -o answers.sae",
+    "encode chats.jsonl --field prompt --field response",
+    "encode answers.jsonl --reader MODEL --layer 19 --sae SAE_FOLDER",
 )
+@click.argument("source")
+@option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="STORE",
+    help="The store to write.  [default: SOURCE.sae, beside it]",
+)
+@option("--overwrite", is_flag=True, help="Replace a store that holds something else.")
+@reader_options
 @text_options
-@click.option(
+@option(
     "--field",
     "fields",
     multiple=True,
     metavar="NAME",
-    help="Of conversations: response (the default), prompt, system or all; repeat it to keep several in one store.",
+    section=READING,
+    help="The field to read of conversations: response, prompt, system or all; repeatable.",
 )
 @encoder_options
-@reader_options
-@click.option("--overwrite", is_flag=True, help="Replace a store that holds something else.")
 def encode_command(
     source: str,
     output: Path | None,
@@ -45,12 +56,10 @@ def encode_command(
     overwrite: bool,
     **parts: Any,
 ) -> None:
-    """Encode texts into a store. Run it again after an interruption, and it goes on where it stopped.
+    """Encode texts into a store.
 
-    \b
-    Example: saelens-data encode answers.jsonl -o answers.sae
-    Example: saelens-data encode chats.jsonl --field prompt --field response
-    Example: saelens-data encode answers.jsonl --reader MODEL --layer 19 --sae SAE_FOLDER
+    Run it again after an interruption, and it goes on where it stopped. Of conversations, several fields are kept in
+    one store.
     """
     from saelens_data.corpus import read_corpus
     from saelens_data.encode import encode

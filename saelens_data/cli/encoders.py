@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saelens_data.cli.options import check_output, emit, output_options, say
+from saelens_data.cli.options import output_options, verb
+from saelens_data.cli.output import Output, say
 from saelens_data.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -21,34 +22,31 @@ _VIEW = ("name", "hook", "d_sae", "l0", "language", "reader_gb", "sae_gb", "lice
 _SIZES = ("reader_gb", "sae_gb")
 
 
-@click.command("encoders")
+@verb("encoders", "encoders")
 @click.argument("folders", nargs=-1)
-@output_options
-def encoders_command(folders: tuple[str, ...], format_: str, output: Path | None, rows: int | None) -> None:
-    """List the encoders that --encoder takes: bundled ones, folders, and published pairs of a reader and an SAE.
+@output_options()
+def encoders_command(folders: tuple[str, ...], out: Output) -> None:
+    """List the encoders that --encoder takes.
 
-    Folders are those named, and those in the folders that $SAELENS_DATA_ENCODERS lists (else in the current one).
-    Of published pairs it says whether the weights are here; nothing is fetched.
-
-    \b
-    Example: saelens-data encoders
+    They are bundled ones, folders, and published pairs of a reader and an SAE. Folders are those named, and those in
+    the folders that $SAELENS_DATA_ENCODERS lists (else in the current one). Of published pairs it says whether the
+    weights are here; nothing is fetched.
     """
     from saelens_data.encoders import METRICS_FILE, bundled_encoders, find_encoder, read_spec
     from saelens_data.results import Result
 
-    output = check_output(format_, output)
     found = {name: find_encoder(name) for name in (*bundled_encoders(), *folders, *local_encoders(folders))}
     specs = {name: read_spec(folder) for name, folder in found.items()}
     pairs = published_frame()
-    if output is not None or format_ != "table":
-        emit(Result(_all(found, specs, pairs), kind="encoders"), format_, output, rows)
+    if not out.is_table:
+        out.emit(Result(_all(found, specs, pairs), kind="encoders"))
         return
     for name, folder in found.items():
         click.echo(f"{name}: {specs[name]['reader']['name']}, {_states(specs[name])}")
         if (folder / METRICS_FILE).is_file():
             _show(_read(folder / METRICS_FILE))
     click.echo("\nPublished pairs, by name. Sizes in GB, of the reader in bfloat16 and of the SAE in float32:")
-    emit(Result(pairs, kind="encoders"), format_, output, rows, view=_view, right=_SIZES)
+    out.emit(Result(pairs, kind="encoders"), view=_view, right=_SIZES)
     if not pairs["here"].all():
         say("Of a pair that is not here, --encoder NAME says which command fetches it.")
 

@@ -2,62 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from saelens_data.cli.options import (
-    check_output,
-    corpus_options,
-    emit,
-    encoder_options,
-    open_or_encode,
-    output_options,
-    plain,
-    say,
-)
+from saelens_data.cli.options import output_options, reading_options, verb
+from saelens_data.cli.output import Output, plain, say_result
+from saelens_data.cli.source import open_or_encode
 
 if TYPE_CHECKING:
     from saelens_data.results import Result
 
-#: How many documents are shown by default.
-_TOP = 10
 
-
-@click.command("examples")
+@verb("examples", "examples answers.sae 4217 -n 5")
 @click.argument("store")
 @click.argument("latent", type=int)
-@corpus_options
-@encoder_options
-@output_options
-def examples_command(
-    store: str,
-    latent: int,
-    text: str | None,
-    id_: str | None,
-    limit: int | None,
-    encoder: str,
-    dtype: str,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
-) -> None:
-    """Show the documents in which a latent is strongest, ten unless -n says otherwise, with its evidence marked.
+@reading_options
+@output_options(10)
+def examples_command(store: str, latent: int, out: Output) -> None:
+    """Show the documents in which a latent is strongest.
 
-    \b
-    Example: saelens-data examples answers.sae 4217 -n 5
+    The evidence is marked.
     """
     from saelens_data.evidence import examples
 
-    output = check_output(format_, output)
-    (m,) = open_or_encode(store, text=text, id=id_, limit=limit, encoder=encoder, dtype=dtype)
-    result = examples(m, latent, n=_TOP if rows is None else rows)
-    say(result.summary())
-    if format_ == "table" and output is None:
+    (m,) = open_or_encode(store)
+    result = examples(m, latent, n=out.n)
+    say_result(result)
+    if out.is_table:
         _print(result)
     else:
-        emit(result, format_, output, None)
+        out.emit(result)
 
 
 def _print(result: Result) -> None:

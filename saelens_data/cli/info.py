@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from saelens_data.cli.options import verb
 from saelens_data.wording import count
 
 if TYPE_CHECKING:
     from saelens_data.matrix import ConceptMatrix
 
 
-@click.command("info")
+@verb("info", "info answers.sae")
 @click.argument("store")
 def info_command(store: str) -> None:
-    """Say what a store holds and how it was made.
-
-    \b
-    Example: saelens-data info answers.sae
-    """
+    """Say what a store holds and how it was made."""
     from saelens_data.encoders.check import concerns
     from saelens_data.store import open_store
 

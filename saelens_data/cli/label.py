@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saelens_data.cli.options import (
-    check_output,
-    corpus_options,
-    emit,
-    encoder_options,
-    open_or_encode,
+    ASKING,
+    asking_options,
+    new_file,
+    number,
+    option,
     output_options,
-    plain,
-    say,
+    reading_options,
+    seed_option,
     stack,
-    stage_bars,
+    verb,
 )
+from saelens_data.cli.output import SUFFIXES, Output, plain, say, say_result, stage_bars
+from saelens_data.cli.source import open_or_encode
 from saelens_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,72 +32,52 @@ if TYPE_CHECKING:
     from saelens_data.matrix import ConceptMatrix
 
 _WHICH = stack(
-    click.option(
+    option(
         "--for",
         "for_",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Label the latents in this result: a file of `diff` (its findings), `concepts`, ... with a column latent.",
+        help="Label the latents in a saved result: of `diff` its findings, else the column latent.",
     ),
-    click.option("--latents", metavar="LIST", help="Label these latents: numbers with commas."),
-    click.option("--query", metavar="QUERY", help="Label the concepts that fit the phrases of a query."),
-    click.option("--all", "all_", is_flag=True, help="Label every latent that is active in these documents."),
-)
-_WHOM = stack(
-    click.option(
-        "--model", metavar="NAME", help="The model to ask; without one, only the labels there are are scored."
-    ),
-    click.option(
-        "--base-url", metavar="URL", help="An OpenAI-compatible endpoint.  [default: $OPENAI_BASE_URL, OpenAI]"
-    ),
-    click.option(
-        "--price", nargs=2, metavar="IN OUT", help="US dollars per million tokens, if the table does not know."
-    ),
-    click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True),
-    click.option("--thinking", type=click.IntRange(min=0), default=0, show_default=True, help="Tokens to think for."),
-)
-_LIMITS = stack(
-    click.option("--dry-run", is_flag=True, help="Show calls, tokens, cost and time, and send nothing."),
-    click.option("--max-cost", metavar="USD", help="Spend no more than this, all repetitions included."),
-    click.option("--max-calls", type=click.IntRange(min=0), help="Send no more calls than this."),
-    click.option("--max-tokens", type=click.IntRange(min=0), help="Use no more tokens than this, read and written."),
+    option("--latents", metavar="LIST", help="Label these latents: numbers with commas."),
+    option("--query", metavar="QUERY", help="Label the concepts that fit the phrases of a query."),
+    option("--all", "all_", is_flag=True, help="Label every latent that is active in these documents."),
 )
 _HOW = stack(
-    click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True, help="Calls at once."),
-    click.option(
+    number("--shown", least=4, default=16, help="Documents that the labeller sees."),
+    number("--judged", least=4, default=16, help="Documents for the judge, with the concept and as many without."),
+    seed_option,
+    option("--no-keep", is_flag=True, help="Do not keep the labels beside the store."),
+)
+_CALLS = stack(
+    asking_options,
+    option("--dry-run", is_flag=True, section=ASKING, help="Show calls, tokens, cost and time, and send nothing."),
+    option(
+        "--temperature",
+        type=click.FloatRange(min=0),
+        metavar="NUMBER",
+        default=0.0,
+        section=ASKING,
+        help="How freely the model words it.",
+    ),
+    number("--thinking", least=0, default=0, section=ASKING, help="Tokens to think for."),
+    number("--concurrency", least=1, default=8, section=ASKING, help="Calls at once."),
+    option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
         default=120.0,
-        show_default=True,
-        help="Seconds for an answer.",
+        section=ASKING,
+        help="How long an answer may take.",
     ),
-    click.option(
-        "--retries", type=click.IntRange(min=0), default=6, show_default=True, help="Times a failed call is repeated."
-    ),
-    click.option(
-        "--shown", type=click.IntRange(min=4), default=16, show_default=True, help="Documents the labeller sees."
-    ),
-    click.option(
-        "--judged",
-        type=click.IntRange(min=4),
-        default=16,
-        show_default=True,
-        help="Documents, with the concept and without, for the judge.",
-    ),
-    click.option(
+    number("--retries", least=0, default=6, section=ASKING, help="Times that a failed call is repeated."),
+    option(
         "--journal",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Keep the answers in this file.",
+        section=ASKING,
+        help="Keep the answers in this file, not in the cache.",
     ),
-    click.option(
-        "--verdicts",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help="Write every verdict to this file.",
-    ),
-    click.option("--no-keep", is_flag=True, help="Do not keep the labels beside the store."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the documents."),
 )
 
 
@@ -103,15 +85,19 @@ _HOW = stack(
 _OF_A_MODEL = ("base_url", "max_cost", "max_calls", "max_tokens")
 
 
-@click.command("label")
+@verb(
+    "label",
+    "label answers.sae --for diff.json --model gpt-4.1-mini --dry-run",
+    "label answers.sae --for diff.json --model gpt-4.1-mini --max-cost 1.50",
+    "label answers.sae --latents 12,407 --model NAME --base-url http://localhost:8000/v1",
+)
 @click.argument("store")
 @_WHICH
-@_WHOM
-@_LIMITS
 @_HOW
-@corpus_options
-@encoder_options
-@output_options
+@_CALLS
+@reading_options
+@output_options()
+@new_file("--verdicts", suffixes=SUFFIXES, help="Write every verdict to this file.")
 def label_command(
     store: str,
     for_: Path | None,
@@ -121,46 +107,31 @@ def label_command(
     dry_run: bool,
     no_keep: bool,
     verdicts: Path | None,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
+    out: Output,
     **options: Any,
 ) -> None:
-    """Label concepts by a language model, and prove each label on documents that the model did not see.
+    """Label concepts by a language model, and prove each label.
 
-    The key is read from OPENAI_API_KEY and written nowhere. A label that is not shown to beat the one there is is not
-    used. The same command goes on where it was interrupted, and pays nothing twice.
-
-    \b
-    Examples:
-      saelens-data label answers.sae --for diff.json --model gpt-4.1-mini --dry-run
-      saelens-data label answers.sae --for diff.json --model gpt-4.1-mini --max-cost 1.50
-      saelens-data label answers.sae --latents 12,407 --model NAME --base-url http://localhost:8000/v1
+    A label is proved on documents that the model did not see, and used if it is shown to beat the one there is. Without
+    a model, the labels there are are scored. The key is read from OPENAI_API_KEY and written nowhere. The same command
+    goes on where it was interrupted, and pays nothing twice.
     """
-    output = check_output(format_, output)
-    if verdicts is not None:
-        from saelens_data.cli.options import SUFFIXES, check_target
-
-        check_target(verdicts, SUFFIXES)
     settings = _settings(options)
     if sum((for_ is not None, latents is not None, query is not None, all_)) != 1:
         raise InputError("which latents? give one of --for FILE, --latents LIST, --query QUERY and --all")
     if not options["model"] and (given := [n for n in _OF_A_MODEL if options[n] is not None] + ["dry_run"] * dry_run):
         raise InputError(f"--{given[0].replace('_', '-')} is for asking a model: name it with --model")
-    reading = {name: options.pop(name) for name in ("text", "limit", "encoder", "dtype")}
-    (m,) = open_or_encode(store, id=options.pop("id_"), **reading)
+    (m,) = open_or_encode(store)
     wanted = _wanted(m, for_, latents, query)
     asked = {name: options[name] for name in ("model", "base_url", "seed")}
     if dry_run:
         from saelens_data.labels.label import plan_labels
 
         plan = plan_labels(m, wanted, settings=settings, **asked)
-        say(plan.summary())
-        for note in plan.notes:
-            say(note)
-        emit(plan, format_, output, rows)
+        say_result(plan)
+        out.emit(plan)
         return
-    _label(m, store, wanted, settings, {**asked, **_limits(options)}, no_keep, verdicts, (format_, output, rows))
+    _label(m, store, wanted, settings, {**asked, **_limits(options)}, no_keep, verdicts, out)
 
 
 def _label(
@@ -171,7 +142,7 @@ def _label(
     asked: dict[str, Any],
     no_keep: bool,
     verdicts: Path | None,
-    shown: tuple[str, Path | None, int | None],
+    out: Output,
 ) -> None:
     from saelens_data.labels.label import label
     from saelens_data.labels.table import add_labels
@@ -179,10 +150,8 @@ def _label(
 
     with stage_bars() as progress:
         result = label(m, wanted, settings=settings, progress=progress, **asked)
-    say(result.summary())
-    for note in result.notes:
-        say(note)
-    emit(result, *shown, view=_view, right=("score", "before", "fuzzing", "embedding"))
+    say_result(result)
+    out.emit(result, view=_view, right=("score", "before", "fuzzing", "embedding"))
     if verdicts is not None:
         Result(result.verdicts, result.parameters, kind="verdicts").save(verdicts)
         say(f"wrote {verdicts}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from saelens_data.cli.options import check_output, emit, output_options, say, stack
+from saelens_data.cli.options import option, output_options, stack, verb
+from saelens_data.cli.output import Output, say
 from saelens_data.errors import InputError
 from saelens_data.wording import count
 
@@ -21,26 +21,26 @@ _TOP = 20
 #: Columns of the table on a terminal.
 _VIEW = ("latent", "label", "origin", "score", "score_kind", "baseline", "shown")
 
-changes = stack(
-    click.option(
+_CHANGES = stack(
+    option(
         "--import",
         "import_",
         metavar="FILE",
-        help="Add the labels of a Neuronpedia export, a JSON object, a delphi folder or a table (latent, label).",
+        help="Add labels: a Neuronpedia export, a JSON object, a delphi folder or a table.",
     ),
-    click.option("--origin", metavar="NAME", help="With --import: who says so. Alone: show this origin's labels only."),
-    click.option("--source", metavar="NAME", help="With --import: which SAE's labels, where a file holds several."),
-    click.option("--prefer", metavar="ORIGIN", multiple=True, help="Show this origin's label first; may be repeated."),
-    click.option("--default-order", is_flag=True, help="Forget what was preferred."),
-    click.option("--remove", metavar="ORIGIN", help="Remove an origin's labels."),
+    option("--origin", metavar="NAME", help="With --import: who says so. Alone: show this origin's labels only."),
+    option("--source", metavar="NAME", help="With --import: which SAE's labels, where a file holds several."),
+    option("--prefer", metavar="ORIGIN", multiple=True, help="Show this origin's label first; repeatable."),
+    option("--default-order", is_flag=True, help="Forget what was preferred."),
+    option("--remove", metavar="ORIGIN", help="Remove an origin's labels."),
 )
 
 
-@click.command("labels")
+@verb("labels", "labels answers.sae 4217", "labels answers.sae --import explanations/ --prefer neuronpedia")
 @click.argument("store")
 @click.argument("latents", nargs=-1, type=int)
-@changes
-@output_options
+@_CHANGES
+@output_options()
 def labels_command(
     store: str,
     latents: tuple[int, ...],
@@ -50,20 +50,15 @@ def labels_command(
     prefer: tuple[str, ...],
     default_order: bool,
     remove: str | None,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
+    out: Output,
 ) -> None:
-    """List the labels of a store's or an encoder folder's LATENTS, of every origin, or add and prefer labels.
+    """List the labels of latents, or import, prefer and remove them.
 
-    \b
-    Example: saelens-data labels answers.sae 4217
-    Example: saelens-data labels answers.sae --import explanations/ --prefer neuronpedia
+    Those of LATENTS, else of all, of every origin; STORE may be the folder of an encoder.
     """
     from saelens_data.labels.table import labels_of, prefer_labels, remove_labels
     from saelens_data.results import Result
 
-    output = check_output(format_, output)
     if prefer and default_order:
         raise InputError("--prefer and --default-order ask for two orders: leave one out")
     if source and not import_:
@@ -77,12 +72,12 @@ def labels_command(
     table = labels_of(store)
     say(summary(table))
     frame = listing(table, latents, None if import_ else origin)
-    if (import_ or remove) and output is None and not latents:
+    if (import_ or remove) and out.path is None and not latents:
         return
-    shown = _TOP if rows is None and format_ == "table" and output is None and not latents else rows
-    emit(Result(frame, kind="labels"), format_, output, shown, view=lambda found: found.select(_VIEW))
-    if shown is not None and shown < frame.height and output is None and format_ == "table":
-        say(f"and {frame.height - shown:,} more: -n {frame.height}, or -o FILE")
+    shown = out if latents else out.first(_TOP)
+    shown.emit(Result(frame, kind="labels"), view=lambda found: found.select(_VIEW))
+    if shown.is_table and shown.rows is not None and shown.rows < frame.height:
+        say(f"and {frame.height - shown.rows:,} more: -n {frame.height}, or -o FILE")
 
 
 def _import(store: str, path: str, origin: str | None, source: str | None, prefer: tuple[str, ...]) -> None:

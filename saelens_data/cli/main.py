@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from saelens_data.cli.options import say
+from saelens_data.cli.output import say
 from saelens_data.errors import SaelensDataError, choices
 
 #: Commands in the order of the help; each lives in the file of its name, and is imported when it is asked for.
@@ -54,7 +54,10 @@ class _Commands(click.Group):
             ctx.exit(status)
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+)
 @click.version_option(package_name="saelens_data", prog_name="saelens-data")
 def cli() -> None:
     """Turn texts into concepts, and ask how sets differ, what goes together, how they group, and which have a property.

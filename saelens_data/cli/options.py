@@ -1,290 +1,199 @@
-"""Options and output that several commands share."""
+"""How a command is declared: its options, in sections that all commands share, and its examples."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
-from saelens_data.errors import EncoderWarning, InputError
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from saelens_data.corpus import Corpus
-    from saelens_data.matrix import ConceptMatrix
-    from saelens_data.results import Result
+from saelens_data.cli.output import FORMATS, Output, check_target
 
 F = TypeVar("F", bound=Callable[..., Any])
-FORMATS = ("table", "csv", "jsonl", "parquet")
-#: Suffixes of the files that a result is saved as.
-SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+#: Headings of the help, below a command's own options.
+READING, READER, ASKING, OUTPUT = (
+    "Reading texts",
+    "Reading tokens",
+    "Asking a language model",
+    "Output",
+)
+#: Where `reading_options` leave what was given, for `open_or_encode`.
+GIVEN = "saelens_data.reading"
+
+
+class _Option(click.Option):
+    """An option under a heading. Its help says no range: what is out of range is refused with it."""
+
+    def __init__(self, *args: Any, section: str = "Options", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.section = section
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        found = super().get_help_extra(ctx)
+        found.pop("range", None)
+        return found
+
+
+class _Verb(click.Command):
+    """A command whose help has its options by heading, and its examples at the end, a line each."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if isinstance(param, click.Option) and record is not None:
+                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+        wide = max(len(names) for records in sections.values() for names, _ in records)
+        last = [name for name in (READING, OUTPUT) if name in sections]
+        for name in [*(name for name in sections if name not in last), *last]:
+            with formatter.section(name):
+                formatter.write_dl([(f"{names:{wide}}", said) for names, said in sections[name]])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}saelens-data {example}\n")
+
+
+def verb(name: str, *examples: str) -> Callable[[Callable[..., Any]], _Verb]:
+    """Declare the command `name`; examples are written as they are typed, behind `saelens-data`."""
+    return click.command(name, cls=_Verb, examples=examples)
+
+
+option = partial(click.option, cls=_Option)
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Several options as one decorator, shown in this order."""
 
     def apply(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
+        for one in reversed(options):
+            function = one(function)
         return function
 
     return apply
 
 
-#: Where `corpus_options` leaves the value of --field for `open_or_encode`.
-_FIELD = "saelens_data.field"
+def number(*names: str, least: int | None = None, **settings: Any) -> Callable[[F], F]:
+    """An option that takes a whole number from `least` on."""
+    return option(*names, type=click.IntRange(min=least), metavar="N", **settings)
 
 
-def corpus_options(function: F) -> F:
-    """--text, --id, --limit and --field: how to read a file of texts, and which field of a store.
+def new_file(*names: str, suffixes: Collection[str], section: str = OUTPUT, **settings: Any) -> Callable[[F], F]:
+    """An option that names a file to write, refused before any work if it could not be written after it."""
 
-    The command itself has no use for --field, so its function is not called with it.
-    """
+    def check(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+        if path is not None:
+            check_target(path, suffixes)
+        return path
 
-    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-        ctx.meta[_FIELD] = value
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return option(*names, type=kind, metavar="FILE", callback=check, section=section, **settings)
 
-    read = "Read this of conversations, or this field of a store: response, prompt, system or all."
-    return stack(text_options, click.option("--field", metavar="NAME", expose_value=False, callback=keep, help=read))(
-        function
+
+text_options = stack(
+    option("--text", metavar="COL", section=READING, help="The column that holds the text, where it is not found."),
+    option("--id", "id_", metavar="COL", section=READING, help="The column that identifies a document."),
+    number("--limit", least=1, section=READING, help="Read this many documents only."),
+)
+encoder_options = stack(
+    option("--encoder", metavar="NAME", default="minilm-8k", section=READING, help="A bundled encoder, or a folder."),
+    option(
+        "--dtype",
+        type=click.Choice(["auto", "bfloat16", "float32"]),
+        metavar="TYPE",
+        default="auto",
+        section=READING,
+        help="Arithmetic of the reader: auto, bfloat16 or float32.",
+    ),
+)
+
+reader_options = stack(
+    option("--reader", metavar="MODEL", section=READER, help="The model that reads: its name on the hub, or a folder."),
+    number("--layer", least=0, section=READER, help="The layer whose states the SAE reads, counted from 0."),
+    option("--hook", metavar="PLACE", section=READER, help="resid_post, resid_pre, mlp_out, attn_out or attn_z."),
+    option("--sae", metavar="PATH", section=READER, help="The SAE: its folder or file,"),
+    option("--release", metavar="NAME", section=READER, help="or its release in SAELens's catalogue"),
+    option("--sae-id", metavar="ID", section=READER, help="and its name there."),
+    option("--device", metavar="NAME", section=READER, help="cpu, cuda, cuda:1, ...  [default: a GPU if there is one]"),
+)
+
+
+def reading_options(function: F) -> F:
+    """How to read a file of texts where a store is expected; `open_or_encode` takes what was given from here."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        ctx.meta.setdefault(GIVEN, {})[str(param.name).rstrip("_")] = value
+
+    field = "The field to read of conversations or a store: response, prompt, system or all."
+    declared = stack(text_options, option("--field", metavar="NAME", section=READING, help=field), encoder_options)
+    # The command itself has no use for them, so its function is not called with them.
+    before = len(getattr(function, "__click_params__", []))
+    function = declared(function)
+    for param in function.__click_params__[before:]:  # type: ignore[attr-defined]
+        param.callback, param.expose_value = keep, False
+    return function
+
+
+def output_options(rows: int | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """-f, -o and -n, which reach the function as `out`; `rows` is the default of -n."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def with_output(*, format_: str, output: Path | None, rows: int | None, **others: Any) -> Any:
+            return function(out=Output.asked(format_, output, rows), **others)
+
+        return declared(with_output)
+
+    declared = stack(
+        option(
+            "-f",
+            "--format",
+            "format_",
+            type=click.Choice(FORMATS),
+            metavar="FORMAT",
+            default="table",
+            section=OUTPUT,
+            help="table, csv, jsonl or parquet.",
+        ),
+        option(
+            "-o",
+            "--output",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            section=OUTPUT,
+            help="Write to this file: csv, json, jsonl or parquet.",
+        ),
+        number("-n", "--rows", least=0, default=rows, section=OUTPUT, help="At most this many rows."),
     )
+    return declare
 
 
-def text_options(function: F) -> F:
-    """--text, --id and --limit: how to read a file of texts."""
-    return stack(
-        click.option("--text", metavar="COL", help="Column that holds the text; found by itself for known layouts."),
-        click.option("--id", "id_", metavar="COL", help="Column that identifies a document."),
-        click.option("--limit", type=click.IntRange(min=1), help="Read this many documents only."),
-    )(function)
-
-
-def encoder_options(function: F) -> F:
-    """--encoder and --dtype: who reads."""
-    return stack(
-        click.option("--encoder", default="minilm-8k", show_default=True, help="A bundled encoder, or a folder."),
-        click.option(
-            "--dtype",
-            type=click.Choice(["auto", "bfloat16", "float32"]),
-            default="auto",
-            help="Arithmetic of the reader; auto: bfloat16 where the CPU computes it natively.",
-        ),
-    )(function)
-
-
-def reader_options(function: F) -> F:
-    """--reader and its kin: a reader and an SAE in place of an encoder."""
-    return stack(
-        click.option(
-            "--reader", metavar="MODEL", help="Read tokens with this model: its name on the hub, or a folder."
-        ),
-        click.option("--layer", type=click.IntRange(min=0), help="Layer whose states the SAE reads, counted from 0."),
-        click.option("--hook", metavar="PLACE", help="resid_post, resid_pre, mlp_out, attn_out or attn_z."),
-        click.option("--sae", metavar="PATH", help="The SAE: its folder or file."),
-        click.option("--release", metavar="NAME", help="Or its release in SAELens's catalogue,"),
-        click.option("--sae-id", metavar="ID", help="and its name there."),
-        click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1 ...  [default: a GPU if there is one]"),
-    )(function)
-
-
-def output_options(function: F) -> F:
-    """-f, -o and -n: what comes out."""
-    return stack(
-        click.option("-f", "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True),
-        click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."),
-        click.option("-n", "--rows", type=click.IntRange(min=0), help="Show at most this many rows."),
-    )(function)
-
-
-def say(message: str) -> None:
-    """A message for the person, on one line; data alone goes to stdout."""
-    click.echo(plain(message), err=True)
-
-
-@contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield an update (done, total) that draws a bar on stderr; silent where stderr is no terminal."""
-    with stage_bars(quiet=True) as report, _warnings_said():
-        report(label, 0, 1, "")  # something to look at while the model loads
-        yield lambda done, total: report(label, done, total, "")
-
-
-@contextmanager
-def _warnings_said() -> Iterator[None]:
-    """Say what warns of an encoder as everything else is said."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", EncoderWarning)
-        others = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, EncoderWarning):
-                say(f"note: {message}")
-            else:
-                others(message, category, *where, **more)
-
-        warnings.showwarning = cast("Any", show)
-        yield
-
-
-@contextmanager
-def stage_bars(*, quiet: bool = False) -> Iterator[Callable[[str, int, int, str], None]]:
-    """Yield an update (stage, done, total, detail) that draws a bar for each stage on stderr.
-
-    Where stderr is no terminal it prints a line for each tenth of a stage instead, or nothing if `quiet`.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    shown: dict[str, Any] = {}
-
-    def print_tenths(stage: str, done: int, total: int, detail: str) -> None:
-        tenth = 10 * done // max(total, 1)
-        if not quiet and shown.get(stage) != tenth:
-            shown[stage] = tenth
-            say(f"{stage} {10 * tenth}% {detail}".rstrip())
-
-    if not console.is_terminal:
-        yield print_tenths
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[detail]}"), console=console, transient=quiet) as progress:
-
-        def draw(stage: str, done: int, total: int, detail: str) -> None:
-            if stage not in shown:
-                shown[stage] = progress.add_task(stage, total=None, detail=detail)
-            progress.update(shown[stage], completed=done, total=max(total, 1), detail=detail)
-
-        yield draw
-
-
-def open_or_encode(
-    *sources: str, encoder: str, dtype: str, fields: Sequence[str] = (), **reading: Any
-) -> list[ConceptMatrix]:
-    """Open stores, or encode files of texts into the cache; a store keeps the encoder it was made with.
-
-    Each is given in the first of `fields`, from which the others are opened, or in that of --field.
-
-    All are read before the first is encoded, so that a wrong name is found at once and not after minutes.
-    """
-    from saelens_data.corpus import Corpus
-    from saelens_data.encode import encode
-    from saelens_data.encoders import check_encoder
-
-    check_encoder(encoder)
-    context = click.get_current_context(silent=True)
-    if (field := context.meta.get(_FIELD) if context else None) and not fields:
-        fields = (field,)
-    found = []
-    for part, source in [(_open_or_read(source, fields, reading), source) for source in sources]:
-        if isinstance(part, Corpus):
-            with progress_bar(f"encoding {Path(source).name}") as progress:
-                found.append(encode(part, encoder=encoder, dtype=dtype, fields=fields, progress=progress))
-        else:
-            found.append(part)
-    return found
-
-
-def _open_or_read(source: str, fields: Sequence[str], reading: dict[str, Any]) -> ConceptMatrix | Corpus:
-    from saelens_data.store import is_store, open_store
-
-    if is_store(source):
-        if given := [f"--{option}" for option, value in reading.items() if value is not None]:
-            say(f"{source} is a store, already encoded: {' and '.join(given)} can change nothing in it")
-        m = open_store(source)
-        opened = [m.field(name) for name in fields]
-        return opened[0] if opened else m
-    from saelens_data.corpus import read_corpus
-
-    corpus = read_corpus(source, **reading)
-    for name in reversed(fields):  # all are looked for; the notes are those of the first
-        corpus = corpus.field(name)
-    for note in corpus.notes:
-        say(f"{source}: {note}")
-    return corpus
-
-
-def check_output(format_: str, output: Path | None) -> Path | None:
-    """The file that --format and --output ask for, refused before any work if it could not be written after it."""
-    if output is None:
-        if format_ == "parquet":
-            raise InputError("parquet is not text: name a file with -o FILE.parquet")
-        return None
-    if format_ != "table" and not output.suffix:
-        output = output.with_suffix(f".{format_}")
-    if format_ != "table" and output.suffix.lower() != f".{format_}":
-        raise InputError(f"-f {format_} and -o {output} ask for different formats: leave one out")
-    check_target(output, SUFFIXES)
-    return output
-
-
-def check_target(path: Path, suffixes: Collection[str]) -> None:
-    """Raise InputError for a file of another suffix, or in a folder that is not there or cannot be written."""
-    if path.suffix.lower() not in suffixes:
-        raise InputError(f"cannot write '{path}': its name must end in {' or '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write '{path}': there is no folder '{path.parent}'; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"cannot write '{path}': the folder '{path.parent}' is read-only; choose another place")
-
-
-def emit(
-    result: Result,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
-    *,
-    view: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
-    right: Collection[str] = (),
-) -> None:
-    """Print a result's rows, or save them to what `check_output` returned.
-
-    A table on the terminal shows `view` of the rows, with its columns in `right` flush right as numbers are.
-    """
-    frame = result.to_frame()
-    if rows is not None:
-        frame = frame.head(min(rows, frame.height))
-    if output is not None:
-        replace(result, frame=frame).save(output)
-        say(f"wrote {output}")
-    elif format_ == "table":
-        if frame.height:
-            _print_table(view(frame) if view else frame, right)
-    else:
-        click.echo(replace(result, frame=frame).to_bytes(f".{format_}"), nl=False)
-
-
-def _print_table(frame: pl.DataFrame, right: Collection[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, dtype in frame.schema.items():
-        # Text objects, because names and texts may hold what looks like rich's markup or terminal codes.
-        flush = dtype.is_numeric() or name in right
-        table.add_column(Text(plain(name)), justify="right" if flush else "left", overflow="fold")
-    for row in frame.iter_rows():
-        table.add_row(*(Text(plain(value)) for value in row))
-    console.print(table)
-
-
-def plain(value: Any) -> str:
-    """A table's cell: numbers short, text on one line and without control characters."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 0.001 and value else f"{value:.3f}"
-    if isinstance(value, int):
-        return f"{value:,}" if not isinstance(value, bool) else ("yes" if value else "no")
-    return "".join(c if c.isprintable() else " " for c in str(value))
+report_option = new_file("--report", suffixes=(".html", ".htm"), help="Write a report to this HTML file.")
+seed_option = number("--seed", least=0, default=0, help="Seed of what is drawn.")
+alpha_option = option("--alpha", type=float, metavar="SHARE", default=0.05, help="Share of false findings to accept.")
+asking_options = stack(
+    option("--model", metavar="NAME", section=ASKING, help="The model to ask."),
+    option(
+        "--base-url",
+        metavar="URL",
+        section=ASKING,
+        help="An OpenAI-compatible endpoint.  [default: $OPENAI_BASE_URL, OpenAI]",
+    ),
+    option(
+        "--price",
+        nargs=2,
+        metavar="IN OUT",
+        section=ASKING,
+        help="US dollars per million tokens, where the model is not known.",
+    ),
+    option("--max-cost", metavar="USD", section=ASKING, help="Spend no more than this, all repetitions included."),
+    number("--max-calls", least=0, section=ASKING, help="Send no more calls than this."),
+    number("--max-tokens", least=0, section=ASKING, help="Use no more tokens than this, read and written."),
+)

@@ -8,53 +8,42 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saelens_data.cli.options import (
-    check_output,
-    check_target,
-    corpus_options,
-    emit,
-    encoder_options,
-    open_or_encode,
-    output_options,
-    plain,
-    say,
-)
+from saelens_data.cli.options import number, option, output_options, reading_options, report_option, seed_option, verb
+from saelens_data.cli.output import Output, plain, say, say_result
+from saelens_data.cli.source import open_or_encode
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from saelens_data.results import Result
 
-#: Documents shown by default, characters of a text shown, and concepts named.
-_TOP, _CHARS, _NAMED = 20, 300, 3
+#: Characters of a text shown, and concepts named.
+_CHARS, _NAMED = 300, 3
 
 
-@click.command("retrieve")
+@verb(
+    "retrieve",
+    'retrieve answers.sae "the assistant refuses politely" -n 5',
+    """retrieve answers.sae '"refusal" and not "medical advice"'""",
+    "retrieve answers.sae --like 17 --like 32 --unlike 5",
+    'retrieve answers.sae "hedging" -n 50 --report hedging.html',
+)
 @click.argument("store")
 @click.argument("query", required=False)
-@click.option(
+@option(
     "--mode",
     type=click.Choice(["hybrid", "concepts", "dense", "lexical"]),
+    metavar="MODE",
     default="hybrid",
-    show_default=True,
-    help="What ranks: concepts, the reader's embedding (dense), both, or the words themselves.",
+    help="What ranks: hybrid, concepts, dense (embeddings) or lexical (words).",
 )
-@click.option("--like", multiple=True, metavar="ID", help="Find documents like this one; may be repeated.")
-@click.option("--unlike", multiple=True, metavar="ID", help="... and not like this one; may be repeated.")
-@click.option(
-    "--feedback",
-    type=click.IntRange(min=0),
-    help="Let so many documents found first pull the phrase towards them; 12 from 500 documents on, else none.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws what --like is told apart from.")
-@click.option(
-    "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a page to read: the documents, the words that count, and what made each score.",
-)
-@corpus_options
-@encoder_options
-@output_options
+@option("--like", multiple=True, metavar="ID", help="Find documents like this one; repeatable.")
+@option("--unlike", multiple=True, metavar="ID", help="And not like this one; repeatable.")
+@number("--feedback", least=0, help="So many first hits pull the phrase; else 12, of few documents 0.")
+@seed_option
+@reading_options
+@output_options(20)
+@report_option
 def retrieve_command(
     store: str,
     query: str | None,
@@ -64,34 +53,21 @@ def retrieve_command(
     feedback: int | None,
     seed: int,
     report: Path | None,
-    format_: str,
-    output: Path | None,
-    rows: int | None,
-    **reading: Any,
+    out: Output,
 ) -> None:
-    """Find the documents that have a property, twenty unless -n says otherwise, and say why each was found.
+    """Find the documents that have a property, and say why.
 
-    QUERY is a phrase, or a query of several: '"refusal" and not "medical advice" and model = 'A''.
-
-    \b
-    Examples: saelens-data retrieve answers.sae "the assistant refuses politely" -n 5
-              saelens-data retrieve answers.sae --like 17 --like 32 --unlike 5
-              saelens-data retrieve answers.sae "hedging" -n 50 --report hedging.html
+    QUERY is a phrase, or a query of phrases, latents and columns.
     """
     from saelens_data.retrieve import retrieve
 
-    output = check_output(format_, output)
-    if report is not None:
-        check_target(report, (".html", ".htm"))
-    (m,) = open_or_encode(store, id=reading.pop("id_"), **reading)
-    n = _TOP if rows is None else rows
-    result = retrieve(m, query, like=like, unlike=unlike, n=n, mode=mode, feedback=feedback, seed=seed)
-    for note in (*result.notes, result.summary()):
-        say(note)
-    if format_ == "table" and output is None:
+    (m,) = open_or_encode(store)
+    result = retrieve(m, query, like=like, unlike=unlike, n=out.n, mode=mode, feedback=feedback, seed=seed)
+    say_result(result)
+    if out.is_table:
         _print(result)
     else:
-        emit(result, format_, output, None)
+        out.emit(result)
     if report is not None:
         from saelens_data.report.retrieve import write_retrieve_report
 

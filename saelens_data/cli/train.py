@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from saelens_data.cli.options import say, stage_bars
+from saelens_data.cli.options import READING, number, option, seed_option, verb
+from saelens_data.cli.output import say, stage_bars
 from saelens_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,28 +18,38 @@ if TYPE_CHECKING:
 _COLUMNS = ("text", "source", "licence")
 
 
-@click.command("train")
+@verb(
+    "train",
+    "train texts.parquet -o my-encoder --latents 8192 --k 64",
+    "train texts.parquet -o token-encoder --hook layer.4 --k 32",
+)
 @click.argument("texts", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the encoder to make.")
-@click.option("--latents", type=click.IntRange(min=2), default=8192, show_default=True, help="Concepts to learn.")
-@click.option(
-    "--k", type=click.IntRange(min=1), default=64, show_default=True, help="Active latents a span or token, on average."
+@option("-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER", required=True, help="The encoder to make.")
+@option("--overwrite", is_flag=True, help="Replace an encoder of this name.")
+@number("--latents", least=2, default=8192, help="Concepts to learn.")
+@number("--k", least=1, default=64, help="Active latents of a span or token, on average.")
+@number("--epochs", least=1, default=14, help="Passes over the spans or tokens.")
+@number("--batch", least=16, default=1024, help="Spans or tokens in a step.")
+@option("--lr", type=click.FloatRange(min=0, min_open=True), metavar="RATE", default=1e-3, help="Peak learning rate.")
+@seed_option
+@option(
+    "--reader",
+    metavar="MODEL",
+    section=READING,
+    help="A sentence-transformers model, or any with --hook.  [default: all-MiniLM-L6-v2]",
 )
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=14, show_default=True, help="Passes over the spans or tokens."
+@option(
+    "--part",
+    "parts",
+    metavar="PART",
+    multiple=True,
+    section=READING,
+    help="final or layer.N; repeatable.  [default: final, layer.3]",
 )
-@click.option("--batch", type=click.IntRange(min=16), default=1024, show_default=True, help="Spans or tokens a step.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Peak rate.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option(
-    "--reader", default=None, help="A sentence-transformers model, or any with --hook  [default: all-MiniLM-L6-v2]"
-)
-@click.option("--part", "parts", multiple=True, help="final or layer.N, repeatable  [default: final, layer.3]")
-@click.option("--hook", metavar="HOOK", help="Read tokens instead of spans: layer.N, or layer.N.mlp_out and the like.")
-@click.option("--tokens", type=click.IntRange(min=1), help="With --hook: tokens drawn from each text  [default: 32]")
-@click.option("--text", metavar="COL", help="Column that holds the text.")
-@click.option("--limit", type=click.IntRange(min=1), help="Read this many documents of each source only.")
-@click.option("--overwrite", is_flag=True, help="Replace an encoder of this name.")
+@option("--hook", metavar="HOOK", section=READING, help="Read tokens, not spans: layer.N, layer.N.mlp_out, ...")
+@number("--tokens", least=1, section=READING, help="With --hook: tokens drawn from each text.  [default: 32]")
+@option("--text", metavar="COL", section=READING, help="The column that holds the text, where it is not found.")
+@number("--limit", least=1, section=READING, help="Read this many documents of each source only.")
 def train_command(
     texts: tuple[str, ...],
     output: Path,
@@ -56,11 +67,9 @@ def train_command(
     limit: int | None,
     overwrite: bool,
 ) -> None:
-    """Train an encoder on texts. Run it again after an interruption, and it goes on from its last checkpoint.
+    """Train an encoder on texts.
 
-    \b
-    Example: saelens-data train texts.parquet -o my-encoder --latents 8192 --k 64
-    Example: saelens-data train texts.parquet -o token-encoder --hook layer.4 --k 32
+    Run it again after an interruption, and it goes on from its last checkpoint.
     """
     from saelens_data.readers.weights import MINILM
     from saelens_data.sae.train import TrainConfig

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import click
 
+from saelens_data.cli.options import verb
 from saelens_data.errors import StoreError
 from saelens_data.wording import count
 
 
-@click.command("verify")
+@verb("verify", "verify answers.sae")
 @click.argument("store")
 def verify_command(store: str) -> None:
-    """Check every byte of a store against its manifest.
-
-    \b
-    Example: saelens-data verify answers.sae
-    """
+    """Check every byte of a store against its manifest."""
     from saelens_data.store import verify_store
 
     problems = verify_store(store)

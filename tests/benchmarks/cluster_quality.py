@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from saelens_data.cli.options import open_or_encode
+from saelens_data.cli.source import open_or_encode
 from saelens_data.cluster.axis import Axis, all_concepts
 from saelens_data.cluster.coordinates import FOR_EACH, coordinates
 from saelens_data.cluster.methods import kmeans

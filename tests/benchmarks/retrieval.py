@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from saelens_data.cli.options import open_or_encode
+from saelens_data.cli.source import open_or_encode
 from saelens_data.concepts.space import space_of
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.retrieve.by_example import from_examples
