@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from shutil import get_terminal_size
 from typing import Any, Literal
 
@@ -50,6 +52,13 @@ def in_notebook() -> bool:
     """Whether a kernel runs this, which shows what it is handed below the cell."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return getattr(shell, "kernel", None) is not None
+
+
+def import_bars() -> None:
+    """Import the bars of others before they do, which in a notebook without ipywidgets warns of what is not drawn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import_module("tqdm.auto")
 
 
 class Lines:

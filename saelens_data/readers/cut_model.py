@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from saelens_data.errors import EncoderError
+from saelens_data.progress import import_bars
 from saelens_data.readers.hooks import Hook, attach, layers_of
 from saelens_data.readers.packed import PACKED, Layout, reading, register, uses
 
@@ -125,6 +126,7 @@ def load_model(
 
     Raises EncoderError if there is no such layer, or no such model.
     """
+    import_bars()
     from transformers import AutoConfig, AutoModel, AutoTokenizer  # noqa: PLC0415
 
     try:

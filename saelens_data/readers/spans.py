@@ -13,6 +13,7 @@ import torch
 
 from saelens_data.errors import EncoderError
 from saelens_data.matrix import Units
+from saelens_data.progress import import_bars
 from saelens_data.readers.base import Reading
 from saelens_data.readers.loading import choose_dtype, quietly, special_ids
 from saelens_data.readers.split import split_spans
@@ -50,6 +51,7 @@ class SpanReader:
         batch_tokens: int = BATCH_TOKENS,
         max_tokens: int = 256,
     ) -> None:
+        import_bars()
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
         folder = find_weights(name)

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.progress import import_bars
 
 _WORD = re.compile(r"\w+")
 
@@ -35,6 +36,7 @@ class LexicalIndex:
     @staticmethod
     def build(texts: Sequence[str]) -> LexicalIndex:
         """Index texts; memory follows the number of different words in each."""
+        import_bars()
         import bm25s  # noqa: PLC0415
 
         tokens = bm25s.tokenize(list(texts), token_pattern=_WORD.pattern, stopwords=[], show_progress=False)
