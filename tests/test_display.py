@@ -146,6 +146,9 @@ def kinds(m):
         "plan": LabelPlan(frame=pl.DataFrame([plan]), latents=1, lacking=0, priced=None),
         "explanation": ExplainResult(frame=pl.DataFrame([said]), names=("x", "y"), calls=2, cost=None),
         "matrix": m,
+        "label table": sd.LabelTable.of(
+            pl.DataFrame({"latent": [5, 9], "label": ["hot", "black"], "score": [0.8, None]}), sae_sha256="0", origin="me"
+        ),
     }  # fmt: skip
 
 
@@ -165,6 +168,7 @@ COLUMNS = {
     "labels": ["latent", "label", "used", "why not", "detection", "label before", "its embedding"],
     "plan": ["", "calls to send", "answered before", "tokens in", "tokens out", "cost", "at most", "seconds"],
     "explanation": ["hypothesis", "said to favour", "in x", "in y", "x less y, points", "verified", "findings"],
+    "label table": ["latent", "label", "origin", "score"],
     "matrix": ["doc_id", "text", "side", "step", "size", "prompt", "active concepts", "the strongest"],
 }  # fmt: skip
 

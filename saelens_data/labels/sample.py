@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
+from saelens_data.display.stretches import between_words
 from saelens_data.errors import InputError
-from saelens_data.evidence import active_rows, between_words, column_of
+from saelens_data.evidence import active_rows, column_of
 from saelens_data.labels.fence import steers
 from saelens_data.matrix import ConceptMatrix
 

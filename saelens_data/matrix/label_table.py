@@ -97,6 +97,13 @@ class LabelTable:
         named = self.rows["latent"].n_unique()
         return f"LabelTable({self.rows.height:,} labels of {named:,} latents: {', '.join(self.origins) or 'none'})"
 
+    def _repr_html_(self) -> str:
+        """The first labels as a table for notebooks; every text is escaped."""
+        from saelens_data.display.table import html  # noqa: PLC0415
+        from saelens_data.matrix.shown import of_labels  # noqa: PLC0415
+
+        return html(repr(self), of_labels(self.rows))
+
     def __len__(self) -> int:
         return self.rows.height
 

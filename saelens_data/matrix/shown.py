@@ -1,4 +1,4 @@
-"""What a notebook shows of a ConceptMatrix: its first documents and what is most active in them."""
+"""What a notebook shows of a ConceptMatrix (its first documents and what is most active in them) and of labels."""
 
 from __future__ import annotations
 
@@ -40,6 +40,19 @@ def of_matrix(m: ConceptMatrix) -> Shown:
         ),
         m.n_docs,
         "document",
+    )
+
+
+def of_labels(rows: pl.DataFrame) -> Shown:
+    """The first labels with who says so and their scores."""
+    return Shown.of(
+        rows,
+        Column("latent", "latent", right=True),
+        Column("label", "label"),
+        Column("origin", "origin"),
+        Column("score", "score", table.two_places, low="score_low", high="score_high", scale=table.shares),
+        Column("of what", "score_kind"),
+        noun="label",
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from saelens_data.correlate import CorrelateResult, OrderedResult
 from saelens_data.correlate.sides import Side
-from saelens_data.evidence import between_words
+from saelens_data.display.stretches import between_words
 
 #: Characters shown of a text.
 _CHARS = 600
