@@ -24,7 +24,7 @@ def main(data: str | None, output: str, **settings: int) -> None:
     docs = sd.read_corpus(data).docs if data else bundled()
     encoder = sd.train(docs, output, config=TrainConfig(**settings))  # type: ignore[arg-type]
     figures = json.loads((Path(output) / "metrics.json").read_text(encoding="utf-8"))
-    print(f"{figures['training_spans']:,} spans to train on, {figures['held_out_units']:,} held out")
+    print(f"{figures['training_units']:,} spans to train on, {figures['held_out_units']:,} held out")
     print(f"variance explained on these: {figures['explained_variance']:.2f}; silent latents: {figures['silent']:.0%}")
     print(f"active concepts: {figures['active_per_unit']:.0f} a span, {figures['active_per_document']:.0f} a document")
     print("the concepts that say most, by how well their labels tell their spans from others:")

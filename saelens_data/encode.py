@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +20,7 @@ from saelens_data.labels.table import inherit_labels
 from saelens_data.matrix import ConceptMatrix, Units
 from saelens_data.progress import Progress, Told, one_stage
 from saelens_data.store import Shard, StoreWriter, is_store, open_store
-from saelens_data.store.files import explained
+from saelens_data.store.files import cache_folder, explained
 from saelens_data.store.manifest import field_path, read_manifest
 from saelens_data.wording import count
 
@@ -283,14 +282,6 @@ def _digest(corpus: Corpus, encoder: Encoder) -> str:
     if corpus.turns is not None and encoder.in_context:
         kept += f"\nturns {corpus.turns.digest}"
     return hashlib.sha256(f"{corpus.digest}\n{encoder.identity}\n{encoder.reader.dtype}{kept}".encode()).hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where stores of plain files are kept: $SAELENS_DATA_CACHE, else the user's cache folder."""
-    if chosen := os.environ.get("SAELENS_DATA_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "saelens_data"
 
 
 def cache_path(corpus: Corpus, encoder: str | Path | Encoder, dtype: str, beside: Sequence[str] = ()) -> Path:

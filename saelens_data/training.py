@@ -249,7 +249,7 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
     """Write metrics.json, concepts.parquet and examples.parquet."""
     report("measuring", 0, 1, "")
     rows, held = spans.rows()
-    metrics: dict[str, Any] = {"training_spans": len(rows), "spans": len(spans.doc), "documents": docs.height}
+    metrics: dict[str, Any] = {"training_units": len(rows), "units": len(spans.doc), "documents": docs.height}
     if len(held):  # a corpus of fewer than HOLD_OUT documents has none, and so no figures of them
         metrics |= evaluate(sae, _scaled(spans, held, scale))
         if spans.context is None:  # of tokens, not all of a document are here
@@ -258,7 +258,7 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:_LABEL_SPANS])
     activations = _activations(sae, spans, rows, scale)
     uses = np.bincount(activations.indices, minlength=sae.d_sae)
-    metrics |= {"spans_for_labels": len(rows), "unused": float((uses == 0).mean())}
+    metrics |= {"units_for_labels": len(rows), "unused": float((uses == 0).mean())}
     wording = spans.wording[rows].to_list()
     report("naming", 0, 1, "")
     concepts = label_latents(wording, activations).with_columns(

@@ -583,6 +583,7 @@ def test_help_speaks_with_one_voice(name: str) -> None:
         text, options = command.get_help(context), [p for p in command.get_params(context) if p.opts[0][0] == "-"]
     lines = text.splitlines()
     # One line an option, all from the same column on, each a sentence or its default.
+    assert not [line for line in lines if line.startswith("   ")]
     own = [line for line in lines if line.startswith("  -")]
     assert len(own) == len(options)
     assert len({len(re.match(r"  -.*?(  +|$)(?=\S)", line)[0]) for line in own}) == 1

@@ -18,7 +18,7 @@ from saelens_data import published
 from saelens_data.cli.main import cli
 from saelens_data.encoders import Address, check_encoder, find_encoder, load_encoder
 from saelens_data.encoders.names import address_of, pair_of, pair_of_address
-from saelens_data.errors import EncoderError
+from saelens_data.errors import EncoderError, EncoderWarning
 from saelens_data.labels.table import neuronpedia_of
 from saelens_data.published import Pair
 
@@ -273,3 +273,8 @@ def test_the_command_encodes_by_name_or_says_what_to_fetch(hub: Path, tmp_path: 
     with pytest.raises(EncoderError, match=r"must be fetched .*hf download EleutherAI/pythia-70m-deduped"):
         run("encode", tmp_path / "a.txt", "--encoder", "pythia-70m-sm")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "hub") == ["a.txt"]
+
+
+def test_a_device_that_a_span_reader_does_not_use_is_said():
+    with pytest.warns(EncoderWarning, match="minilm-8k reads spans, which it does on the CPU: the device 'cuda'"):
+        assert load_encoder("minilm-8k", device="cuda").reader.unit == "span"

@@ -399,7 +399,7 @@ def test_training_on_token_states(tmp_path):
     spec = json.loads((tmp_path / "enc" / "encoder.json").read_text())["reader"]
     assert (spec["kind"], spec["name"], spec["hook"]) == ("tokens", MINILM, str(Hook(1)))
     metrics = json.loads((tmp_path / "enc" / "metrics.json").read_text())
-    assert 700 < metrics["spans"] <= 60 * 16
+    assert 700 < metrics["units"] <= 60 * 16
     assert metrics["explained_variance"] > 0.1
     again = load_encoder(tmp_path / "enc", dtype="float32", device="cpu")
     a, b = (e.encode_texts(docs["text"][:3].to_list()) for e in (encoder, again))

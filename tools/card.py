@@ -76,10 +76,10 @@ def _figures(metrics: dict[str, object]) -> str:
     rows = [
         ("explained variance, held out", f"{metrics['explained_variance']:.3f}"),
         ("held-out spans, of a wording not trained on", f"{metrics['held_out_units']:,}"),
-        ("training spans, each wording once", f"{metrics['training_spans']:,}"),
+        ("training spans, each wording once", f"{metrics['training_units']:,}"),
         ("active latents per span", f"{metrics['active_per_unit']:.1f}"),
         ("active latents per document", f"{metrics['active_per_document']:.0f}"),
-        (f"latents active on none of {metrics['spans_for_labels']:,} training spans", f"{metrics['unused']:.2%}"),
+        (f"latents active on none of {metrics['units_for_labels']:,} training spans", f"{metrics['unused']:.2%}"),
         ("latents active on none of the held-out spans", f"{metrics['silent']:.2%}"),
         ("latents with a label", f"{metrics['labelled']:.1%}"),
     ]

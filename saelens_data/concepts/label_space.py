@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from saelens_data.concepts.space import Space, bundled_reader
-from saelens_data.encode import cache_folder
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.store.files import cache_folder
 
 if TYPE_CHECKING:
     from saelens_data.readers.spans import SpanReader

@@ -52,6 +52,9 @@ def load_encoder(
         return _of_parts(address, how)
     folder = find_encoder(str(name))
     spec = read_spec(folder)
+    if device not in (None, "cpu") and spec["reader"]["kind"] == "spans":
+        said = f"encoder {spec['name']} reads spans, which it does on the CPU: the device '{device}' is not used"
+        warnings.warn(said, EncoderWarning, stacklevel=2)
     reader: Reader | TokenReader
     reader = _token_reader(spec["reader"], how) if spec["reader"]["kind"] == "tokens" else _span_reader(spec, dtype)
     if reader.sha256 != (wanted := spec["reader"]["sha256"]):

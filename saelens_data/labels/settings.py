@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saelens_data.encode import cache_folder
 from saelens_data.errors import InputError
 from saelens_data.labels.ask import Patience
 from saelens_data.labels.budget import Price, listed_price
@@ -17,6 +16,7 @@ from saelens_data.labels.client import Client, Complete, FunctionClient, OpenAIC
 from saelens_data.labels.journal import Journal, hash_of
 from saelens_data.labels.sample import Sizes
 from saelens_data.labels.shapes import require_pydantic
+from saelens_data.store.files import cache_folder
 
 
 @dataclass(frozen=True)

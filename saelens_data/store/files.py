@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, the lock, and what a failed write says to the user."""
+"""Files that are whole or absent: atomic writing, the lock, what a failed write says to the user; and the cache."""
 
 from __future__ import annotations
 
@@ -87,3 +87,11 @@ def explained(path: Path, kept: Callable[[], str] = str) -> Iterator[None]:
             raise StoreError(f"{path} cannot be written ({reason}){middle}{advice}") from error
         advice = "choose another place" if error.errno in _NO_PLACE else "run the same command again"
         raise StoreError(f"{path} cannot be written ({reason}){middle}{advice}") from error
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $SAELENS_DATA_CACHE, else the user's cache folder."""
+    if chosen := os.environ.get("SAELENS_DATA_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "saelens_data"
