@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from saelens_data.labels.card import concept_card as concept_card
     from saelens_data.labels.label import label as label
     from saelens_data.labels.label import plan_labels as plan_labels
-    from saelens_data.labels.table import add_labels as add_labels
-    from saelens_data.labels.table import import_labels as import_labels
-    from saelens_data.labels.table import prefer_labels as prefer_labels
+    from saelens_data.labels.places import add_labels as add_labels
+    from saelens_data.labels.places import import_labels as import_labels
+    from saelens_data.labels.places import prefer_labels as prefer_labels
     from saelens_data.matrix import ConceptMatrix as ConceptMatrix
     from saelens_data.matrix import Source as Source
     from saelens_data.matrix.label_table import LabelTable as LabelTable
@@ -76,7 +76,7 @@ _PUBLIC = {
     "Source": "matrix:Source",
     "aa_check": "diff.aa_check:aa_check",
     "aa_check_many": "diff.many_check:aa_check_many",
-    "add_labels": "labels.table:add_labels",
+    "add_labels": "labels.places:add_labels",
     "assign": "cluster.saved:assign",
     "cluster": "cluster:cluster",
     "concept_card": "labels.card:concept_card",
@@ -91,11 +91,11 @@ _PUBLIC = {
     "find_concepts": "concepts:find_concepts",
     "gate": "diff.gate:gate",
     "label": "labels.label:label",
-    "import_labels": "labels.table:import_labels",
+    "import_labels": "labels.places:import_labels",
     "load_encoder": "encoders:load_encoder",
     "open": "store:open_store",
     "plan_labels": "labels.label:plan_labels",
-    "prefer_labels": "labels.table:prefer_labels",
+    "prefer_labels": "labels.places:prefer_labels",
     "permutation_check": "correlate.check:permutation_check",
     "read_corpus": "corpus:read_corpus",
     "read_release": "sae.formats.releases:read_release",

@@ -16,7 +16,7 @@ from saelens_data.corpus import Corpus, read_corpus
 from saelens_data.corpus.fields import Conversation
 from saelens_data.encoders import DEFAULT_ENCODER, Address, Encoder, Parts, encoder_identity, load_encoder
 from saelens_data.errors import InputError
-from saelens_data.labels.table import inherit_labels
+from saelens_data.labels.places import inherit_labels
 from saelens_data.matrix import ConceptMatrix, Units
 from saelens_data.progress import Progress, Told, one_stage
 from saelens_data.store import Shard, StoreWriter, is_store, open_store
@@ -151,13 +151,18 @@ def _lengths(corpus: Corpus, encoder: Encoder) -> np.ndarray:
 
 
 def _write_missing(writer: StoreWriter, corpus: Corpus, encoder: Encoder, progress: Progress | None) -> None:
-    lengths, missing, done = _lengths(corpus, encoder), set(writer.missing), 0
-    plan = plan_shards(lengths)
+    lengths, missing, done, size = _lengths(corpus, encoder), set(writer.missing), 0, 0
+    plan, total = plan_shards(lengths), int(lengths.sum())
+    if progress:
+        tell = progress
+        # A shard takes a minute, and few documents are one shard: how far it has come is told, too.
+        encoder = replace(encoder, tell=lambda read, units: tell(done + size * read // max(units, 1), total))
     todo = ((number, _documents(corpus, encoder, *plan[number])) for number in sorted(missing))
     shards = _encoded_ahead(encoder, todo) if encoder.in_context else _encoded_in_turn(encoder, todo)
     with ThreadPoolExecutor(max_workers=1) as pool:
         written: Future[None] | None = None
         for number, (start, end) in enumerate(plan):
+            size = int(lengths[start:end].sum())
             if number in missing:
                 finish = next(shards)
                 if written:
@@ -165,9 +170,9 @@ def _write_missing(writer: StoreWriter, corpus: Corpus, encoder: Encoder, progre
                 written = pool.submit(_write, writer, number, finish)
                 if not encoder.in_context:
                     written.result()
-            done += int(lengths[start:end].sum())
+            done, size = done + size, 0
             if progress:
-                progress(done, int(lengths.sum()))
+                progress(done, total)
         if written:
             written.result()
 

@@ -19,7 +19,7 @@ from saelens_data.cli.main import cli
 from saelens_data.encoders import Address, check_encoder, find_encoder, load_encoder
 from saelens_data.encoders.names import address_of, pair_of, pair_of_address
 from saelens_data.errors import EncoderError, EncoderWarning
-from saelens_data.labels.table import neuronpedia_of
+from saelens_data.labels.places import neuronpedia_of
 from saelens_data.published import Pair
 
 PAIRS = published.pairs()

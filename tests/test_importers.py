@@ -16,7 +16,7 @@ from synthetic import random_matrix, write
 import saelens_data as sd
 from saelens_data.errors import InputError
 from saelens_data.labels.importers import read_labels
-from saelens_data.labels.table import import_labels
+from saelens_data.labels.places import import_labels
 from saelens_data.store.labels import read_labels as kept_labels
 
 

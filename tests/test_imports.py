@@ -68,10 +68,3 @@ def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, saelens_data, saelens_data.cli.main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "sklearn", "faiss", "polars", "numpy", "scipy", "pyarrow"} & set(loaded)
-
-
-def test_help_imports_nothing_heavy():
-    code = "import sys; sys.argv[1:] = ['--help']\ntry:\n    from saelens_data.cli.main import main; main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert not {"torch", "sklearn", "polars", "numpy", "scipy", "pyarrow"} & set(run.stderr.split())
-    assert "encode" in run.stdout

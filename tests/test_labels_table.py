@@ -18,7 +18,7 @@ from synthetic import SOURCE, random_matrix, write, writer
 import saelens_data as sd
 from saelens_data.encoders import find_encoder
 from saelens_data.errors import InputError, StoreError
-from saelens_data.labels.table import (
+from saelens_data.labels.places import (
     add_labels,
     inherit_labels,
     labels_of,

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from saelens_data.errors import EncoderError
 from saelens_data.sae import model
-from saelens_data.sae.model import AS_IT_IS, CENTERED, LAYER_NORM, SAE, TOKEN_NORM, InputNorm, Pursuit
+from saelens_data.sae.model import AS_IT_IS, LAYER_NORM, SAE, TOKEN_NORM, InputNorm, Pursuit
 from saelens_data.sae.select import pursue, top_k
 
 
@@ -52,6 +52,10 @@ def make(activation: str, **parts) -> SAE:
 
 
 ALL = ("relu", "jumprelu", "topk", "groupmax", "abstopk", "pursuit")
+
+
+#: What a residual stream lacks whose writers were centred.
+CENTERED = InputNorm(center=True)
 
 
 @pytest.mark.parametrize("activation", ALL)

@@ -145,7 +145,7 @@ def _label(
     out: Output,
 ) -> None:
     from saelens_data.labels.label import label
-    from saelens_data.labels.table import add_labels
+    from saelens_data.labels.places import add_labels
     from saelens_data.results import Result
 
     with stage_bars() as progress:

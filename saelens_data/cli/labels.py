@@ -56,7 +56,7 @@ def labels_command(
 
     Those of LATENTS, else of all, of every origin; STORE may be the folder of an encoder.
     """
-    from saelens_data.labels.table import labels_of, prefer_labels, remove_labels
+    from saelens_data.labels.places import labels_of, prefer_labels, remove_labels
     from saelens_data.results import Result
 
     if prefer and default_order:
@@ -81,7 +81,7 @@ def labels_command(
 
 
 def _import(store: str, path: str, origin: str | None, source: str | None, prefer: tuple[str, ...]) -> None:
-    from saelens_data.labels.table import import_labels
+    from saelens_data.labels.places import import_labels
 
     found = import_labels(store, path, origin=origin, source=source, prefer=prefer)
     of = f" of {found.source}" if found.source else ""

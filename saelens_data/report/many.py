@@ -1,6 +1,6 @@
 """The report of comparisons of many sets, or of a trend: one HTML file, as `report` makes of two sets.
 
-A comparison is shown as `report_findings` shows it, with what all sets have of each concept; a trend by `report_trend`.
+A comparison is shown as `findings` shows it, with what all sets have of each concept; a trend by `trend`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The report of a comparison: one HTML file that needs nothing else, for readers who were not there.
 
-`report_findings` puts the findings into words and charts, with `report_caveats` and `report_examples`; how that looks
-is in `templates/`. `page` keeps the texts of documents, which are never trusted, from acting on it.
+`findings` puts the findings into words and charts, with `caveats` and `examples`; how that looks is in
+`templates/`. `page` keeps the texts of documents, which are never trusted, from acting on it.
 """
 
 from __future__ import annotations

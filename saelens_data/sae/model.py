@@ -56,11 +56,10 @@ class InputNorm:
 
 
 #: No change; SAELens's `constant_norm_rescale` and lm-saes's `token-wise`; SAELens's and OpenAI's layer norm (torch's
-#: own differs: it divides by d_in and has eps under the root); what a residual stream lacks whose writers were centred.
+#: own differs: it divides by d_in and has eps under the root).
 AS_IT_IS = InputNorm()
 TOKEN_NORM = InputNorm(scale="norm")
 LAYER_NORM = InputNorm(center=True, scale="std", eps=1e-5)
-CENTERED = InputNorm(center=True)
 
 
 @dataclass(frozen=True)
