@@ -184,7 +184,7 @@ def test_other_languages_and_words_of_the_query_language(m):
         ({"query": "x", "n": 0}, "0 documents asked for"),
         ({"query": "x", "mode": "hybird"}, "did you mean 'hybrid'"),
         ({"query": "x", "feedback": -1}, "feedback from -1"),
-        ({}, "not both"),
+        ({}, "nothing is asked for"),
         ({"query": "x", "like": ["two"]}, "not both"),
         ({"query": "x", "unlike": ["two"]}, "not both"),
         ({"unlike": ["two"]}, "alone say too little"),

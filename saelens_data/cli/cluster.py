@@ -117,7 +117,7 @@ def cluster_command(
     axis = {name: options.pop(name) for name in ("by", "concepts", "without", "keep_languages")}
     if not show_axis and options["k"] is None and options["method"] != "hdbscan":
         raise InputError("how many clusters? Give -k with a number, or -k auto to have it chosen by stability")
-    (m,) = open_or_encode(store)
+    (m,) = open_or_encode(store, columns=(options["truth"], options["leakage"]))
     axis["latents"] = None if latents is None else _read_latents(latents)
     if show_axis:
         _show_axis(m, axis, out)

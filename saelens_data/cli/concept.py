@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saelens_data.cli.options import output_options, reading_options, seed_option, verb
+from saelens_data.cli.options import LATENT, output_options, reading_options, seed_option, verb
 from saelens_data.cli.output import Output, plain, say_result
 from saelens_data.cli.source import open_or_encode
 
@@ -30,7 +30,7 @@ _SHARES = {"density"}
 
 @verb("concept", "concept answers.sae 4217")
 @click.argument("store")
-@click.argument("latent", type=int)
+@click.argument("latent", type=LATENT)
 @seed_option
 @reading_options
 @output_options()

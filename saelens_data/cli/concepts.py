@@ -6,7 +6,7 @@ import click
 
 from saelens_data.cli.options import output_options, reading_options, seed_option, verb
 from saelens_data.cli.output import Output, say_result
-from saelens_data.cli.source import open_or_encode
+from saelens_data.cli.source import check_order, open_or_encode
 
 
 @verb("concepts", 'concepts answers.sae "offers more help" -n 5')
@@ -19,6 +19,7 @@ def concepts_command(store: str, phrase: str, seed: int, out: Output) -> None:
     """Find the concepts nearest to a phrase, and whether any fits."""
     from saelens_data.concepts import find_concepts, read_phrase
 
+    check_order("concepts", store, phrase)
     read_phrase(phrase)  # refused before a file is encoded for minutes
     (m,) = open_or_encode(store)
     result = find_concepts(m, phrase, n=out.n, seed=seed)

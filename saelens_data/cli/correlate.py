@@ -88,7 +88,7 @@ def correlate_command(
     from saelens_data.correlate.pairs import Options
 
     Options(**more, memory=int(memory * _GB)).filters()
-    (m,) = open_or_encode(store, fields=between or ())
+    (m,) = open_or_encode(store, fields=between or (), columns=(column,))
     result = _result(m, column, as_, between, {**more, "memory": int(memory * _GB)})
     say(result.summary())
     if result.removed:

@@ -100,7 +100,8 @@ def diff_command(
     check_ways(ways, by)
     by_column = check_split(b, split, by)
     explaining = take_explain(more)
-    opened = open_or_encode(*(source for source in (a, b) if source is not None))
+    named = (more["pair_on"], more["cluster_on"], by, *(name for name in more["adjust"] if name != "length"))
+    opened = open_or_encode(*(source for source in (a, b) if source is not None), columns=named)
     if by_column and is_for_many(opened[0], str(by), ways):
         if explaining is not None:
             raise InputError("--explain is for two sets: choose two with --where and --versus")

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from saelens_data.cli.options import READING, encoder_options, option, reader_options, text_options, verb
 from saelens_data.cli.output import progress_bar, say
+from saelens_data.cli.source import refuse_empty
 from saelens_data.errors import InputError
 from saelens_data.wording import count
 
@@ -70,7 +71,7 @@ def encode_command(
             raise InputError("--encoder and a reader with an SAE are both given: leave one out")
         encoder = str(Address.of(**parts))
     check_encoder(encoder)
-    corpus = read_corpus(source, text=text, id=id_, limit=limit)
+    corpus = refuse_empty(read_corpus(source, text=text, id=id_, limit=limit), source)
     store = output or _beside(Path(source).expanduser(), corpus.name)
     say(f"{source}: {count(corpus.docs.height, 'document')}, layout: {corpus.schema}")
     read = [corpus.field(name) for name in fields] or [corpus]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from saelens_data.cli.options import output_options, reading_options, verb
+from saelens_data.cli.options import LATENT, output_options, reading_options, verb
 from saelens_data.cli.output import Output, plain, say_result
 from saelens_data.cli.source import open_or_encode
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @verb("examples", "examples answers.sae 4217 -n 5")
 @click.argument("store")
-@click.argument("latent", type=int)
+@click.argument("latent", type=LATENT)
 @reading_options
 @output_options(10)
 def examples_command(store: str, latent: int, out: Output) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from saelens_data.cli.options import option, output_options, stack, verb
+from saelens_data.cli.options import LATENT, option, output_options, stack, verb
 from saelens_data.cli.output import Output, say
 from saelens_data.errors import InputError
 from saelens_data.wording import count
@@ -38,7 +38,7 @@ _CHANGES = stack(
 
 @verb("labels", "labels answers.sae 4217", "labels answers.sae --import explanations/ --prefer neuronpedia")
 @click.argument("store")
-@click.argument("latents", nargs=-1, type=int)
+@click.argument("latents", nargs=-1, type=LATENT)
 @_CHANGES
 @output_options()
 def labels_command(

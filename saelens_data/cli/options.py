@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -34,6 +35,18 @@ class _Option(click.Option):
         found = super().get_help_extra(ctx)
         found.pop("range", None)
         return found
+
+
+class _Latent(click.types.IntParamType):
+    """The number of a latent, also as tables show it: 1,409."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not re.fullmatch(r"\d+|\d{1,3}(,\d{3})+", str(value)):
+            self.fail(f"'{value}' is no latent: saelens-data concepts STORE \"WORDS\" finds one", param, ctx)
+        return int(str(value).replace(",", ""))
+
+
+LATENT = _Latent()
 
 
 class _Verb(click.Command):

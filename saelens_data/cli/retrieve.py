@@ -10,7 +10,7 @@ import click
 
 from saelens_data.cli.options import number, option, output_options, reading_options, report_option, seed_option, verb
 from saelens_data.cli.output import Output, plain, say, say_result
-from saelens_data.cli.source import open_or_encode
+from saelens_data.cli.source import check_order, open_or_encode
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -61,6 +61,7 @@ def retrieve_command(
     """
     from saelens_data.retrieve import retrieve
 
+    check_order("retrieve", store, query)
     (m,) = open_or_encode(store)
     result = retrieve(m, query, like=like, unlike=unlike, n=out.n, mode=mode, feedback=feedback, seed=seed)
     say_result(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,7 +136,8 @@ class ClusterResult(Result):
                 f"{how} of two halves they agree at {at['stability']:.2f} (ARI), in data without clusters at "
                 f"{at['null']:.2f}."
             )
-        said += [f"Silhouette in concept space {q['silhouette']:.2f} (1 well apart, 0 touching)."]
+        if not math.isnan(q["silhouette"]):  # as it is where every document is a cluster by itself
+            said += [f"Silhouette in concept space {q['silhouette']:.2f} (1 well apart, 0 touching)."]
         if truth := q.get("truth"):
             said.append(
                 f"Agreement with '{asked['truth']}' ({count(truth.values, 'value')}): accuracy {truth.accuracy:.3f} "

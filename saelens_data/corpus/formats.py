@@ -279,6 +279,9 @@ def _read_text_folder(path: Path, limit: int | None) -> Table:
     found = ", ".join(f"{n:,} {suffix}" for suffix, n in others.most_common(5))
     if not texts:
         raise InputError(f"the folder '{path}' has no .txt or .md file (it holds {found or 'nothing'}): give a file")
+    tables = [p for p in files if p.suffix.lower() in {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}]
+    if tables and all(p.stem.upper() == "README" for p in texts):
+        raise InputError(f"the folder '{path}' holds files of texts and a README: give one file, such as '{tables[0]}'")
     notes = (f"the folder '{path.name}' also holds {found}: passed over",) if found else ()
     return _read_documents(path, texts[:limit], notes)
 

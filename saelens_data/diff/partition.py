@@ -134,7 +134,7 @@ def _given(p: Partition, order: Sequence[Any]) -> list[int]:
 
 
 def _by_numbers(p: Partition) -> list[int]:
-    ask = "give its values in order, from first to last"
+    ask = "give its values in order, from first to last (order=, --order A,B,...)"
     texts = [str(value).strip() for value in p.values]
     if any(_DAY_FIRST.match(text) for text in texts):
         raise InputError(f"the order of '{p.by}' is not clear: dates such as '{texts[0]}' may mean two things; {ask}")

@@ -27,9 +27,13 @@ def mask_of(table: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
         reason = str(error).splitlines()[0].partition("; valid columns")[0]
         if absent := re.search(r'unable to find column "([^"]+)"', reason):
             reason = f"there is no column '{absent[1]}'; {choices(absent[1], table.columns)}"
+            if f'"{absent[1]}"' in str(where):
+                reason += f"; a value stands in single quotes, '{absent[1]}'"
             raise InputError(f"cannot evaluate {where!s}: {reason}") from error
         if "clause)" in reason:
             reason += ", a word of SQL: a column of that name needs double quotes"
+        elif reason.startswith("unable to parse"):
+            reason = "it is no whole expression of SQL, such as model = 'A'"
         raise InputError(f"cannot evaluate {where!s}: {reason}; columns: {', '.join(table.columns)}") from error
     if found.dtype != pl.Boolean:
         raise InputError(f"{where!s} gives {found.dtype}, not true or false: compare a column, as in \"model = 'A'\"")

@@ -144,7 +144,9 @@ def _check(query: str | None, like: list[str], unlike: list[str], n: int, mode: 
         raise InputError(f"feedback from {feedback} documents: give 0 or more")
     if query is None and unlike and not like:
         raise InputError("examples of what is not wanted alone say too little: give some of what is")
-    if (query is None) == (not like and not unlike):
+    if query is None and not like:
+        raise InputError("nothing is asked for: give words, or documents that others should be like (--like)")
+    if query is not None and (like or unlike):
         raise InputError("give either words to look for or documents that others should be like, and not both")
     if query is not None and not query.strip():
         raise InputError("the phrase is empty: write some words, as in: refuses politely")
