@@ -78,12 +78,24 @@ def test_nobody_is_told_where_nobody_watches_or_it_is_not_wanted(monkeypatch, ca
     assert (told, progress.sys.stderr.getvalue()) == ([(1, 2)], "")
 
 
-def test_long_work_tells_how_far_it_has_come(tmp_path):
-    docs = pl.DataFrame({"text": [f"Some words, number {i}." for i in range(6)]})
-    told = []
-    sd.encode(docs, store=tmp_path / "m.sae", progress=lambda *now: told.append(now))
-    length = int(docs["text"].str.len_chars().sum())
-    assert told[-1] == (length, length)
+def test_encoding_tells_of_parts_of_a_shard(tmp_path, monkeypatch):
+    encoder = sd.load_encoder("minilm-8k")
+    monkeypatch.setattr(encoder.reader, "_batch_tokens", 16)
+    monkeypatch.setattr("saelens_data.encoders.encoder._GATHER_UNITS", 2)
+    texts = [f"Some words, number {i}." for i in range(6)]
+    told, length = [], sum(map(len, texts))
+    sd.encode(
+        pl.DataFrame({"text": texts}), store=tmp_path / "m.sae", encoder=encoder, progress=lambda *now: told.append(now)
+    )
+    assert [total for _, total in told] == [length] * len(told)
+    shares = [done / length for done, _ in told]
+    assert len(shares) >= 3
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.6
+    assert shares[-1] == 1
+
+
+def test_checks_tell_how_many_splits_are_done():
     m = keyword_matrix(["tea is here"] * 20 + ["coffee is here"] * 20, {1: "tea", 2: "coffee"}, side=["x", "y"] * 20)
     a, b = m.take_docs(range(0, 40, 2)), m.take_docs(range(1, 40, 2))
     for work in (

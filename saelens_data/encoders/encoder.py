@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from saelens_data.corpus.fields import Conversation
 from saelens_data.errors import EncoderError
 from saelens_data.matrix import Source
+from saelens_data.progress import Progress
 from saelens_data.store import Shard
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from saelens_data.readers.chats import Rendered
     from saelens_data.readers.tokens import TokenReader, TokenReading
     from saelens_data.sae.model import SAE
+
+    #: Numbers of units, and their vectors.
+    _Block = tuple[np.ndarray, torch.Tensor]
 
 #: Vectors gathered before the SAE sees them: few enough to stay in the cache, enough for one good product.
 _GATHER_UNITS = 512
@@ -42,6 +46,8 @@ class Encoder:
     identity: str = ""
     #: Figures of a token reader and its SAE on some bundled texts, as `encoders.check` has them.
     checks: Mapping[str, float] = field(default_factory=dict)
+    #: Told (units read, of how many) while documents are read.
+    tell: Progress | None = None
 
     def __post_init__(self) -> None:
         if self.reader.d_in != self.sae.d_in:
@@ -116,7 +122,7 @@ class Encoder:
 
         units = reading.units
         pooler = Pooler(self.sae, units.ptr)
-        for numbers, x in reader.read(reading):
+        for numbers, x in self._told(reader.read(reading), int(units.ptr[-1])):
             pooler.add(numbers, x)
 
         def shard() -> Shard:
@@ -130,7 +136,7 @@ class Encoder:
         reading = reader.split(texts)
         rows, latents, values = [], [], []
         vectors = _Vectors(reading, reader.embedding) if reader.embedding else None
-        for units, x in self._gathered(reader, reading):
+        for units, x in self._told(self._gathered(reader, reading), int(reading.units.ptr[-1])):
             active = self.sae.encode(x)
             rows.append(units[active.row.numpy()])
             latents.append(active.latent.numpy())
@@ -154,8 +160,17 @@ class Encoder:
         """Numbers in a document's vector; None if the reader gives no embedding."""
         return self.reader.embedding.stop - self.reader.embedding.start if self.reader.embedding else None
 
+    def _told(self, blocks: Iterator[_Block], n_units: int) -> Iterator[_Block]:
+        """The blocks, each told when it has been worked on."""
+        read = 0
+        for units, x in blocks:
+            yield units, x
+            read += len(units)
+            if self.tell:
+                self.tell(read, n_units)
+
     @staticmethod
-    def _gathered(reader: Reader, reading: Reading) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    def _gathered(reader: Reader, reading: Reading) -> Iterator[_Block]:
         import torch  # noqa: PLC0415
 
         units: list[np.ndarray] = []
