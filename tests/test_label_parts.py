@@ -168,6 +168,7 @@ def test_retry_after_is_a_number_or_a_date():
     assert retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now) == 30
     assert retry_after("Wed, 31 Dec 2025 00:00:00 GMT", now) == 0
     assert retry_after("soon") is None
+    assert retry_after("Thu, 3000000000 Jan 0 00:00:00 0") is None
     assert retry_after(None) is None
 
 
