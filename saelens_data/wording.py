@@ -84,3 +84,8 @@ def explained(row: Mapping[str, Any]) -> str:
     if row["explained_by"] is None:
         return ""
     return f"{'perhaps ' if row['undecided'] else ''}explained by {row['explained_by']}"
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks and control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

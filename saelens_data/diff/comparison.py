@@ -177,7 +177,7 @@ def compare(sets: Sets, groups: Groups, alpha: float) -> Comparison:
     if sets.cluster is None:
         (low, high), presence, least = counts.interval(), counts.p_value(), counts.least_p()
     else:
-        test = stats.cluster_test(_pattern(sets.stacked()), sets.in_a(), sets.cluster)
+        test = stats.cluster_test(stats.pattern(sets.stacked(), np.float32), sets.in_a(), sets.cluster)
         low, high = np.maximum(test.low, -1.0), np.minimum(test.high, 1.0)
         presence, least = test.p_value, test.least_p
     strength, by_rank, least_by_rank = _strength(sets)
@@ -211,7 +211,3 @@ def signed_sums(ranks: csr_array) -> tuple[np.ndarray, np.ndarray]:
 def rank_law(scores: csr_array, in_a: np.ndarray, cluster: np.ndarray | None) -> stats.Permutation:
     """How A's sum of `scores` [documents, columns] varies when documents, or clusters, change sides."""
     return stats.permutation(scores, in_a, np.arange(len(in_a)) if cluster is None else cluster)
-
-
-def _pattern(X: csr_array) -> csr_array:
-    return csr_array((np.ones(X.nnz, dtype=np.float32), X.indices, X.indptr), shape=X.shape)

@@ -29,9 +29,9 @@ from saelens_data.labels.prompting import checking, hypothesising
 from saelens_data.labels.sample import Excerpt, Sampler
 from saelens_data.labels.settings import Endpoint, LabelSettings
 from saelens_data.labels.shapes import hypotheses_shape
-from saelens_data.labels.work import judge_texts, one_line
+from saelens_data.labels.work import judge_texts
 from saelens_data.results import Result
-from saelens_data.wording import count
+from saelens_data.wording import count, one_line
 
 #: Findings that are explained, excerpts of each, and hypotheses asked for.
 FINDINGS, EXCERPTS, HYPOTHESES = 12, 4, 5

@@ -21,7 +21,7 @@ from saelens_data.diff.two import DiffResult
 from saelens_data.display.table import html
 from saelens_data.errors import InputError
 from saelens_data.matrix import mask_of
-from saelens_data.wording import count, difference_in_points, explained, p_in_words, share
+from saelens_data.wording import count, difference_in_points, explained, one_line, p_in_words, share
 
 #: Characters of a label in the outputs; labels that a message lists.
 _CHARS, _LISTED = 120, 6
@@ -175,7 +175,7 @@ def _near(term: str, table: pl.DataFrame) -> str:
     if not like or (found := pl.concat(like)).is_empty():
         return "no label has words like it; a part of a word will do, or a latent's number"
     nearest: list[str] = found["label"].unique(maintain_order=True).head(_LISTED).to_list()
-    shown = "; ".join(f"'{_line(label)}'" for label in nearest)
+    shown = "; ".join(f"'{one_line(label)}'" for label in nearest)
     return f"a part of a word will do; the nearest labels are {shown}"
 
 
@@ -214,7 +214,7 @@ def to_junit(gated: GateResult, result: DiffResult) -> str:
     counts = {"tests": str(len(cases)), **{tag: str(n) for tag, n in sums.items()}, "errors": "0"}
     suite = ET.Element("testsuite", {"name": "saelens-data diff", **counts})
     suite.extend(cases)
-    ET.SubElement(suite, "system-out").text = "\n".join(map(_line, (result.summary(), *result.notes)))
+    ET.SubElement(suite, "system-out").text = "\n".join(map(one_line, (result.summary(), *result.notes)))
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
@@ -225,9 +225,9 @@ _COUNTED = {"failures": "failure", "skipped": "skipped"}
 
 
 def _case(gated: GateResult, result: DiffResult, term: str | None) -> ET.Element:
-    rule = _line(gated.rule)
+    rule = one_line(gated.rule)
     case = ET.Element(
-        "testcase", classname="saelens-data diff", name=rule if term is None else f"{_line(term)}: {rule}"
+        "testcase", classname="saelens-data diff", name=rule if term is None else f"{one_line(term)}: {rule}"
     )
     failed = gated.failed
     if term is not None:
@@ -245,7 +245,7 @@ def _case(gated: GateResult, result: DiffResult, term: str | None) -> ET.Element
 
 def _in_a_line(row: Mapping[str, Any], names: tuple[str, str]) -> str:
     shares = ", ".join(f"{share(row[f'density_{side}'])} in {name}" for side, name in zip("ab", names, strict=True))
-    return _line(
+    return one_line(
         f"{_label(row)} (latent {row['latent']}): {shares}, difference {difference_in_points(row)} points, "
         f"q = {p_in_words(row['q_value'])}"
     )
@@ -297,15 +297,10 @@ def _md_row(row: Mapping[str, Any], *, fails: bool) -> str:
 
 
 def _label(row: Mapping[str, Any]) -> str:
-    label = _line(row["label"] or "unlabelled")
+    label = one_line(row["label"] or "unlabelled")
     return label if len(label) <= _CHARS else label[: _CHARS - 1] + "…"
-
-
-def _line(text: str) -> str:
-    """The text on one line, without control characters and others that no XML may hold."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _md(text: str) -> str:
     """The text for any place in a line of Markdown: it shows as it is, links to nothing and calls nobody."""
-    return _MARKUP.sub(lambda m: f"&#{ord(m[0])};", _LINKS.sub("\\g<0>\u200b", _line(text)))
+    return _MARKUP.sub(lambda m: f"&#{ord(m[0])};", _LINKS.sub("\\g<0>\u200b", one_line(text)))

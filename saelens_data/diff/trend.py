@@ -205,17 +205,13 @@ def tested(p: Partition, groups: Groups, cluster: np.ndarray | None, alpha: floa
     """Every latent and group tested for a trend over the sets of `p` in their order."""
     X = Sets(p.m.X, p.m.X[:0]).extended(groups).x
     ranks = _rank_shares(X)
-    presence = trend_test(_pattern(X), p.code, cluster)
+    presence = trend_test(stats.pattern(X, np.float32), p.code, cluster)
     law = trend_law(ranks, p.code, cluster)
     looks = Looks.of(presence.p_value, law.p_value(0.0), (presence.least_p, law.least_p()), alpha)
     score = p.code - p.code.mean()
     slope = ranks.T @ (score / (score**2).sum())
     pooled = looks.p_value()
     return Tested(presence, np.asarray(slope), looks, pooled, joint_p(pooled, groups, looks.tested))
-
-
-def _pattern(X: csr_array) -> csr_array:
-    return csr_array((np.ones(X.nnz, dtype=np.float32), X.indices, X.indptr), shape=X.shape)
 
 
 def _rank_shares(X: csr_array) -> csr_array:
@@ -290,7 +286,7 @@ def _with_adjustment(
     all_found, centred = np.ones(rows.height, dtype=bool), p.code - p.code.mean()
     ranks = _rank_shares(X)
     raw = ranks.T @ (centred / (centred**2).sum())
-    presence = explain(_pattern(X), fit, rows["slope"].to_numpy(), all_found, terms)
+    presence = explain(stats.pattern(X, np.float32), fit, rows["slope"].to_numpy(), all_found, terms)
     strength = explain(ranks, fit, np.asarray(raw), all_found, terms)
     by_rank = (rows["p_rank"] < rows["p_presence"]).to_numpy()
     reasons = [strength.explained_by[i] if ranked else presence.explained_by[i] for i, ranked in enumerate(by_rank)]

@@ -13,6 +13,7 @@ from saelens_data.labels.prompting import detecting, fuzzing, labelling
 from saelens_data.labels.sample import Excerpt, Sample
 from saelens_data.labels.score import Score, agreement
 from saelens_data.labels.shapes import naming_shape, verdicts_shape
+from saelens_data.wording import one_line
 
 #: Texts that one call judges.
 BATCH = 8
@@ -80,11 +81,6 @@ def work_on(sample: Sample, baseline: str | None, asks: Asks, seed: int) -> Work
     marks = _judge(asks, fuzzing, label, _shuffled(sample.marked, chance))
     explanation = one_line(named.explanation)
     return Worked(sample.latent, label, explanation, named.properties, None, detection, marks, before)
-
-
-def one_line(text: str) -> str:
-    """A text without line breaks and control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _is_label(named: Any) -> bool:

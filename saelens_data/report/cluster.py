@@ -15,8 +15,8 @@ from saelens_data.cluster.result import ClusterResult
 from saelens_data.report.cluster_charts import Curve, Tree, curve_of, tree_of
 from saelens_data.report.cluster_map import draw_map, short
 from saelens_data.report.cluster_trust import Measure, measures
+from saelens_data.report.page import render, write_page
 from saelens_data.report.parameters import in_words, parameters_in_words
-from saelens_data.results import write_whole
 from saelens_data.wording import count, p_in_words, share
 
 #: Characters of a name, a label or an id, and of either side of an example; concepts of the axis that are listed.
@@ -95,15 +95,11 @@ def write_cluster_report(result: ClusterResult, path: str | os.PathLike[str]) ->
     umap-learn is installed it places them, else t-SNE does; the page says which. Raises InputError for a path that
     cannot be written.
     """
-    path = Path(path)
-    write_whole(path, cluster_html(result).encode("utf-8", errors="replace"))
-    return path
+    return write_page(path, cluster_html(result))
 
 
 def cluster_html(result: ClusterResult) -> str:
     """The page that `write_cluster_report` writes."""
-    from saelens_data.report.page import render  # noqa: PLC0415
-
     asked = result.parameters
     tree: Tree | None = tree_of(result.tree, [short(name, _CHARS) for name in result.names])
     curve: Curve | None = None if result.curve is None else curve_of(result.curve, result.k)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from saelens_data.correlate import CorrelateResult, OrderedResult
+from saelens_data.display.stretches import short
 from saelens_data.errors import InputError
 from saelens_data.report.correlate_cells import Cell, Exhibit, cells_of, ordered_exhibits
+from saelens_data.report.page import encoded, render, write_page
 from saelens_data.report.parameters import parameters_in_words
-from saelens_data.results import write_whole
 from saelens_data.wording import p_in_words, share
 
 #: Bytes of the page.
@@ -130,9 +131,7 @@ def write_correlate_report(
     the cell that bears it out and half as many of each other, and the graph and table of all its pairs. Where it would
     grow too large there are fewer documents. Raises InputError for a path that cannot be written, counts out of range.
     """
-    path = Path(path)
-    write_whole(path, _encoded(correlate_html(result, groups=groups, examples=examples)))
-    return path
+    return write_page(path, correlate_html(result, groups=groups, examples=examples))
 
 
 def correlate_html(result: CorrelateResult | OrderedResult, *, groups: int = 30, examples: int = 4) -> str:
@@ -140,19 +139,13 @@ def correlate_html(result: CorrelateResult | OrderedResult, *, groups: int = 30,
     if groups < 1 or examples < 0:
         raise InputError(f"{groups} groups and {examples} examples asked for: give 1 and 0 or more")
     html = _page(result, groups, examples)
-    while examples and len(_encoded(html)) > _ROOM:
+    while examples and len(encoded(html)) > _ROOM:
         examples //= 2
         html = _page(result, groups, examples)
     return html
 
 
-def _encoded(html: str) -> bytes:
-    return html.encode("utf-8", errors="replace")
-
-
 def _page(result: CorrelateResult | OrderedResult, groups: int, examples: int) -> str:
-    from saelens_data.report.page import render  # noqa: PLC0415
-
     shown = (
         tuple(_groups(result, groups, examples))
         if isinstance(result, CorrelateResult)
@@ -223,7 +216,7 @@ def _groups(result: CorrelateResult, most: int, examples: int) -> Iterator[Group
 def name_of(row: Row, side: str) -> str:
     """The label, or the number of a latent without one."""
     label = row[f"label_{side}"]
-    return _short(label, _LABEL_CHARS) if label else f"latent {row[f'latent_{side}']}"
+    return short(label, _LABEL_CHARS) if label else f"latent {row[f'latent_{side}']}"
 
 
 def _id(row: Row, side: str) -> str:
@@ -273,7 +266,7 @@ def _caveats(row: Row) -> Iterator[str]:
         )
     if row["third"] is not None and row["third_left"] is not None:
         yield (
-            f"Where {_short(row['third'], _LABEL_CHARS)} is equal, {share(max(min(row['third_left'], 1.0), 0.0))} of "
+            f"Where {short(row['third'], _LABEL_CHARS)} is equal, {share(max(min(row['third_left'], 1.0), 0.0))} of "
             "it is left."
         )
 
@@ -322,7 +315,7 @@ def _graph(rows: Sequence[Row]) -> Graph:
 
 
 def _node(key: Key, side: str, x: float, y: float) -> Node:
-    name, title = _short(key[1], _NODE_CHARS), f"{key[0]} {key[1]}".strip()
+    name, title = short(key[1], _NODE_CHARS), f"{key[0]} {key[1]}".strip()
     return Node(name, title, side, x, y, "end" if side == "a" else "start", x + (-10 if side == "a" else 10))
 
 
@@ -347,7 +340,7 @@ def _ordered(result: OrderedResult, most: int, examples: int) -> Iterator[Ordere
         yield Ordered(
             id=f"group-{number}",
             number=number,
-            name=_short(row["label"], _LABEL_CHARS) if row["label"] else f"latent {row['latent']}",
+            name=short(row["label"], _LABEL_CHARS) if row["label"] else f"latent {row['latent']}",
             latent=row["latent"],
             higher=row["direction"] == "higher",
             auc=f"{row['auc']:.2f}",
@@ -362,7 +355,7 @@ def _ordered(result: OrderedResult, most: int, examples: int) -> Iterator[Ordere
                 ("q at equal length", p_in_words(row["q_length"])),
             ),
             members=tuple(
-                (str(m["latent"]), _short(m["label"] or "unlabelled", _LABEL_CHARS), f"{m['auc']:.2f}", f"{m['n']:,}")
+                (str(m["latent"]), short(m["label"] or "unlabelled", _LABEL_CHARS), f"{m['auc']:.2f}", f"{m['n']:,}")
                 for m in rows[:_PAIRS]
             )
             if len(rows) > 1
@@ -374,7 +367,3 @@ def _ordered(result: OrderedResult, most: int, examples: int) -> Iterator[Ordere
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"

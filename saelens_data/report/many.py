@@ -21,9 +21,9 @@ from saelens_data.report.caveats import Caveat
 from saelens_data.report.charts import Charts
 from saelens_data.report.examples import by_strength
 from saelens_data.report.findings import Finding, shown_findings
+from saelens_data.report.page import encoded, piece, render, write_page
 from saelens_data.report.parameters import parameters_in_words
 from saelens_data.report.trend import shown_trend
-from saelens_data.results import write_whole
 from saelens_data.wording import share
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def write_many_report(
     finding, the nearest non-findings are shown and marked.
     Raises InputError for a path that cannot be written and for counts out of range.
     """
-    path = Path(path)
-    write_whole(path, _encoded(many_html(result, findings=findings, examples=examples)))
-    return path
+    return write_page(path, many_html(result, findings=findings, examples=examples))
 
 
 def many_html(result: ManyResult | TrendResult, *, findings: int | None = None, examples: int = 3) -> str:
@@ -67,16 +65,10 @@ def many_html(result: ManyResult | TrendResult, *, findings: int | None = None, 
     return _many_page(result, findings or _OF_EACH, examples)
 
 
-def _encoded(html: str) -> bytes:
-    return html.encode("utf-8", errors="replace")
-
-
 # A trend
 
 
 def _trend_page(result: TrendResult, findings: int, examples: int) -> str:
-    from saelens_data.report.page import piece, render  # noqa: PLC0415
-
     def draw(findings: int, examples: int) -> Markup:
         return piece("trend_findings", shown=shown_trend(result, findings=findings, examples=examples))
 
@@ -121,8 +113,6 @@ class Strip:
 
 
 def _many_page(result: ManyResult, findings: int, examples: int) -> str:
-    from saelens_data.report.page import render  # noqa: PLC0415
-
     sets = _sizes(result)
     contents = sorted(_contents(result), key=lambda line: -line.n_found)
     listed = [line for line in contents if line.n_found]
@@ -165,14 +155,14 @@ def _sections(result: ManyResult, lines: Sequence[Comparison], findings: int, ex
     left = _ROOM
     for number, line in enumerate(lines):
         section = _fitted(_Section.of(result, line).draw, findings, examples, left // (len(lines) - number))
-        left -= len(_encoded(section))
+        left -= len(encoded(section))
         yield section
 
 
 def _fitted(draw: Callable[[int, int], Markup], findings: int, examples: int, room: int) -> Markup:
     """What `draw` makes of so many findings and examples, or of as many fewer as take no more than `room` bytes."""
     drawn = draw(findings, examples)
-    while len(_encoded(drawn)) > room and (findings > 1 or examples):
+    while len(encoded(drawn)) > room and (findings > 1 or examples):
         if examples > 1 or (examples and findings <= _FEW):
             examples //= 2
         else:
@@ -198,8 +188,6 @@ class _Section:
         return cls(many, line, many.results[line.names], {row["latent"]: row for row in rows.iter_rows(named=True)})
 
     def draw(self, findings: int, examples: int) -> Markup:
-        from saelens_data.report.page import piece  # noqa: PLC0415
-
         shown = shown_findings(self.result, findings=findings, examples=examples, prefix=f"{self.line.id}-")
         rows = [self.rows[finding.latent] for finding in shown.findings]
         end = self._end(rows)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saelens_data.display.markup import environment
+from saelens_data.results import write_whole
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -39,6 +42,17 @@ def piece(name: str, **values: Any) -> Markup:
     from markupsafe import Markup  # noqa: PLC0415
 
     return Markup(environment().get_template(f"{name}.html").render(**values))  # noqa: S704
+
+
+def encoded(html: str) -> bytes:
+    """A page as it is written; half a surrogate pair, which no file may hold, becomes a question mark."""
+    return html.encode("utf-8", errors="replace")
+
+
+def write_page(path: str | os.PathLike[str], html: str) -> Path:
+    """Write a page. Raises InputError where it cannot be written."""
+    write_whole(Path(path), encoded(html))
+    return Path(path)
 
 
 def _part(file: str) -> str:

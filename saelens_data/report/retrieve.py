@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from saelens_data.display.stretches import Stretch, short, stretches
+from saelens_data.report.page import encoded, render, write_page
 from saelens_data.report.parameters import parameters_in_words
-from saelens_data.results import write_whole
 from saelens_data.retrieve import RetrieveResult
 from saelens_data.retrieve.result import EMBEDDING, SPANS
 
@@ -93,16 +93,14 @@ def write_retrieve_report(result: RetrieveResult, path: str | os.PathLike[str]) 
     Long texts are cut around the words that count. Where there are too many documents, less is shown of each, then
     fewer are. Raises InputError for a path that cannot be written.
     """
-    path = Path(path)
-    write_whole(path, _encoded(retrieve_html(result)))
-    return path
+    return write_page(path, retrieve_html(result))
 
 
 def retrieve_html(result: RetrieveResult) -> str:
     """The page that `write_retrieve_report` writes."""
     shown, chars = min(result.frame.height, _MOST), _CHARS
     html = _page(result, shown, chars)
-    while len(_encoded(html)) > _ROOM and shown > 1:
+    while len(encoded(html)) > _ROOM and shown > 1:
         if chars > _FEWEST_CHARS:
             chars = max(chars // 2, _FEWEST_CHARS)
         else:
@@ -111,13 +109,7 @@ def retrieve_html(result: RetrieveResult) -> str:
     return html
 
 
-def _encoded(html: str) -> bytes:
-    return html.encode("utf-8", errors="replace")
-
-
 def _page(result: RetrieveResult, shown: int, chars: int) -> str:
-    from saelens_data.report.page import render  # noqa: PLC0415
-
     rows = result.frame.head(shown).rows(named=True)
     scale = Scale.of(rows)
     found = [_found(row, scale, result.prompts.get(row["doc_id"]), chars) for row in rows]

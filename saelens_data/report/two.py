@@ -13,8 +13,8 @@ from pathlib import Path
 from saelens_data.diff.two import DiffResult
 from saelens_data.errors import InputError
 from saelens_data.report.findings import shown_findings
+from saelens_data.report.page import encoded, render, write_page
 from saelens_data.report.parameters import in_words, parameters_in_words
-from saelens_data.results import write_whole
 
 #: Bytes of the page that a finding may take on average; of pages with few findings, those of `_LIGHT` findings.
 _ROOM, _LIGHT = 38_000, 50
@@ -30,9 +30,7 @@ def write_diff_report(
     findings stay below 2 MB. Without any finding, the ten nearest non-findings are shown and marked.
     Raises InputError for a path that cannot be written and for counts out of range.
     """
-    path = Path(path)
-    write_whole(path, _encoded(diff_html(result, findings=findings, examples=examples)))
-    return path
+    return write_page(path, diff_html(result, findings=findings, examples=examples))
 
 
 def diff_html(result: DiffResult, *, findings: int = 50, examples: int = 4) -> str:
@@ -41,19 +39,13 @@ def diff_html(result: DiffResult, *, findings: int = 50, examples: int = 4) -> s
         raise InputError(f"{findings} findings and {examples} examples asked for: give 1 and 0 or more")
     room = _ROOM * max(_LIGHT, min(findings, result.findings.height))
     html = _page(result, findings, examples)
-    while examples and len(_encoded(html)) > room:
+    while examples and len(encoded(html)) > room:
         examples //= 2
         html = _page(result, findings, examples)
     return html
 
 
-def _encoded(html: str) -> bytes:
-    return html.encode("utf-8", errors="replace")
-
-
 def _page(result: DiffResult, findings: int, examples: int) -> str:
-    from saelens_data.report.page import render  # noqa: PLC0415
-
     shown = shown_findings(result, findings=findings, examples=examples)
     favours = result.findings["favours"]
     return render(

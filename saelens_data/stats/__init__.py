@@ -4,7 +4,7 @@ Counts are integer arrays over latents; every function is vectorised over them a
 """
 
 from saelens_data.stats.clusters import ClusterTest, Permutation, cluster_test, permutation, relabel
-from saelens_data.stats.counts import count_active, count_both, count_chosen
+from saelens_data.stats.counts import count_active, count_both, count_chosen, pattern
 from saelens_data.stats.exact import (
     fisher_exact,
     fisher_least_p,
@@ -45,6 +45,7 @@ __all__ = [
     "newcombe_paired",
     "newcombe_unpaired",
     "pair_correlation",
+    "pattern",
     "permutation",
     "pooled_ranks",
     "rank_scores",

@@ -25,10 +25,11 @@ def count_both(X: csr_array, Y: csr_array) -> np.ndarray:
     """
     if X.shape != Y.shape:
         raise ValueError(f"paired matrices: shapes {X.shape} and {Y.shape} differ")
-    return count_active(_pattern(X).multiply(_pattern(Y)).indices, X.shape[1])
+    return count_active(pattern(X).multiply(pattern(Y)).indices, X.shape[1])
 
 
-def _pattern(X: csr_array, dtype: type = np.bool_) -> csr_array:
+def pattern(X: csr_array, dtype: type = np.bool_) -> csr_array:
+    """1 where `X` stores anything, whatever it is."""
     return csr_array((np.ones(len(X.indices), dtype=dtype), X.indices, X.indptr), shape=X.shape)
 
 
@@ -37,4 +38,4 @@ def count_chosen(X: csr_array, chosen: np.ndarray) -> np.ndarray:
 
     `chosen` [sets, documents] int: how often each set counts a document (1 or 0; -1 takes it away).
     """
-    return np.asarray((_pattern(X, np.int32).T @ np.ascontiguousarray(chosen.T, dtype=np.int32)).T)
+    return np.asarray((pattern(X, np.int32).T @ np.ascontiguousarray(chosen.T, dtype=np.int32)).T)

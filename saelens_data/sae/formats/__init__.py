@@ -29,14 +29,6 @@ class Layout:
     read: Callable[[Path, Options], SAE]
 
 
-def _npz(folder: Path, options: Options) -> SAE:
-    return gemma.read_npz(folder / gemma.NPZ, options)
-
-
-def _gemma_2(folder: Path, options: Options) -> SAE:
-    return gemma.read_safetensors(folder / gemma.SAFETENSORS, options)
-
-
 #: Every layout that is a folder; no two share all their files.
 LAYOUTS = (
     Layout("SAELens", (saelens.CONFIG, saelens.WEIGHTS), saelens.read),
@@ -47,8 +39,8 @@ LAYOUTS = (
     ),
     *(Layout("llamascopium", (llama_scope.CONFIG, name), llama_scope.read_later) for name in llama_scope.WEIGHTS),
     Layout("dictionary_learning", (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS), dictionary_learning.read),
-    Layout("Gemma Scope", (gemma.NPZ,), _npz),
-    Layout("Gemma Scope 2", (gemma.SAFETENSORS,), _gemma_2),
+    Layout("Gemma Scope", (gemma.NPZ,), gemma.read_1),
+    Layout("Gemma Scope 2", (gemma.SAFETENSORS,), gemma.read_2),
     Layout("ITDA", (itda.ATOMS, itda.METADATA), itda.read),
 )
 _SINGLE = (".pt", ".pth")

@@ -34,6 +34,16 @@ _PLACES = {"-res": "resid_post", "-mlp": "mlp_out", "-att": "attn_z"}
 _PLACES_2 = {"resid_post": "resid_post", "mlp_out": "mlp_out", "attn_out": "attn_z"}
 
 
+def read_1(folder: Path, options: Options) -> SAE:
+    """Read a folder of Gemma Scope, which holds an npz."""
+    return read_npz(folder / NPZ, options)
+
+
+def read_2(folder: Path, options: Options) -> SAE:
+    """Read a folder of Gemma Scope 2, which holds safetensors."""
+    return read_safetensors(folder / SAFETENSORS, options)
+
+
 def read_npz(path: Path, options: Options) -> SAE:
     """Read the npz of a Gemma Scope folder, such as layer_20/width_16k/average_l0_71/params.npz."""
     if "embedding" in _folders(path):

@@ -38,19 +38,11 @@ def _file(path: Path, options: Options) -> SAE:
     return single_files.read(read_tensors(path), path, options)
 
 
-def _npz(folder: Path, options: Options) -> SAE:
-    return gemma.read_npz(folder / gemma.NPZ, options)
-
-
-def _gemma_2(folder: Path, options: Options) -> SAE:
-    return gemma.read_safetensors(folder / gemma.SAFETENSORS, options)
-
-
 _KINDS: Mapping[str | None, Kind] = {
     None: Kind(saelens.read, (saelens.CONFIG, saelens.WEIGHTS)),
-    "gemma_2": Kind(_npz, (gemma.NPZ,)),
-    "gemma_2_transcoder": Kind(_npz, (gemma.NPZ,)),
-    "gemma_3": Kind(_gemma_2, (gemma.SAFETENSORS,), ("config.json",)),
+    "gemma_2": Kind(gemma.read_1, (gemma.NPZ,)),
+    "gemma_2_transcoder": Kind(gemma.read_1, (gemma.NPZ,)),
+    "gemma_3": Kind(gemma.read_2, (gemma.SAFETENSORS,), ("config.json",)),
     "goodfire": Kind(_file),
     "deepseek_r1": Kind(_file),
     "qwen_scope": Kind(_file),
