@@ -14,12 +14,7 @@ from saelens_data.cli.output import FORMATS, Output, check_target
 
 F = TypeVar("F", bound=Callable[..., Any])
 #: Headings of the help, below a command's own options.
-READING, READER, ASKING, OUTPUT = (
-    "Reading texts",
-    "Reading tokens",
-    "Asking a language model",
-    "Output",
-)
+READING, READER, ASKING, OUTPUT = "Reading texts", "Reading tokens", "Asking a language model", "Output"
 #: Where `reading_options` leave what was given, for `open_or_encode`.
 GIVEN = "saelens_data.reading"
 
