@@ -11,7 +11,7 @@ demo: .venv/demo
 	@mkdir -p demo
 	@$(BIN)/saelens-data diff datasets/habits/answers_a.jsonl datasets/habits/answers_b.jsonl \
 	  --pair-on prompt --aa-check -n 10 --dtype float32 --report demo/report.html
-	@echo "Open demo/report.html in a browser."
+	@echo "Open demo/report.html in a browser. For commands of your own: source .venv/bin/activate"
 
 test: .venv/test lint
 	$(BIN)/python -m pytest -n 2
@@ -25,6 +25,7 @@ lint: .venv/test
 	$(PYTHON) -m venv .venv
 
 .venv/demo: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing into .venv: some minutes the first time, most of them for torch."
 	$(PIP) --editable .
 	@touch $@
 
