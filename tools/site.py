@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 SINGLE = ("README.md", "CHANGELOG.md", "saelens_data/assets/minilm-8k/README.md")
 FOLDERS = ("docs", "recipes", "datasets")
 KINDS = {".md", ".svg", ".png"}
+#: Tables that commands print are 110 characters wide; the theme's page is too narrow for them.
+WIDE = "<style>.md-grid {max-width: 78rem}</style>"
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -27,10 +29,17 @@ def pages() -> list[str]:
     return [*SINGLE, *(path.relative_to(ROOT).as_posix() for path in inside)]
 
 
+def recipes() -> list[str]:
+    """The pages of recipes/ in the order in which its index names them, which comes first."""
+    index = ROOT / "recipes" / "README.md"
+    named = [f"recipes/{name}" for name in re.findall(r"\]\((\w+\.md)\)", index.read_text(encoding="utf-8"))]
+    return ["recipes/README.md", *dict.fromkeys(named)]
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fill the parts of the menu that hold one page for each file of a folder."""
     menus: dict[str, list[str]] = {
-        "How-to": [name for name in pages() if name.startswith("recipes/") and name.endswith(".md")],
+        "How-to": recipes(),
         "Data": [name for name in pages() if name.startswith("datasets/") and name.endswith(".md")],
     }
     menu: list[dict[str, Any]] = config.nav or []
@@ -56,3 +65,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return words if "://" not in target and place.exists() and place.suffix not in KINDS else link.group(0)
 
     return _LINK.sub(plain, markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001
+    """Give the page room for a table of a command."""
+    return output.replace("</head>", f"{WIDE}</head>", 1)
