@@ -18,10 +18,10 @@ from pages import GROUPED, PROMPTS, WORDS, Page, answers, of_groups, stronger, w
 
 from saelens_data import stats
 from saelens_data.diff.two import DiffResult, diff
+from saelens_data.display.markup import visible
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.report.findings import shown_findings
-from saelens_data.display.markup import visible
 from saelens_data.report.two import diff_html, write_diff_report
 from saelens_data.wording import count, difference_in_points, p_in_words, points, share, short_names
 
