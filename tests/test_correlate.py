@@ -193,6 +193,16 @@ def test_length_explains_concepts_of_long_documents():
     assert removed(m, "length") == (1, 1)
 
 
+def test_concepts_that_only_fire_more_often_in_longer_documents_are_no_finding():
+    rng = np.random.default_rng(0)
+    length = np.minimum(1 + rng.pareto(1.2, 2_000) * 3, 80).astype(int)
+    rates = np.exp(rng.uniform(np.log(0.002), np.log(0.1), 120))
+    m = matrix(rng.random((2_000, 120)) < 1 - np.exp(-np.outer(length, rates)), units=length)
+    without = ["third", "similar", "spans"]
+    assert correlate(m, without=[*without, "length"]).frame.height > 100
+    assert correlate(m, without=without).frame.height == 0
+
+
 def test_a_sign_that_turns_at_equal_length_is_called_out():
     rng = np.random.default_rng(1)
     long = np.arange(4_000) % 2 == 0
@@ -264,11 +274,17 @@ def test_the_check_would_see_findings():
 def test_strata_hold_documents_of_like_length():
     length = np.random.default_rng(0).integers(1, 50, 2_000)
     code = strata_of(length)
-    assert code.max() == 15
+    for k in range(code.max() + 1):
+        mine = length[code == k]
+        assert mine.max() < 2 * mine.min()
     order = np.argsort(length, kind="stable")
     assert (np.diff(code[order]) >= 0).all()
+    assert code.max() == 5  # 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, and the rest
+    assert strata_of(np.repeat(length, 10)).max() == 9  # narrower ones, where documents are many
     assert strata_of(length[:100]).max() == 1
-    assert strata_of(length, length[::-1]).max() == 15
+    both = strata_of(length, length[::-1])
+    assert len(np.unique(both)) == len({*zip(code.tolist(), code[::-1].tolist(), strict=True)})
+    assert strata_of(np.array([3, 80])).max() == 0
 
 
 # Fields and columns
@@ -394,5 +410,5 @@ def test_options_out_of_range_are_refused():
             correlate(m, **options)
     with pytest.raises(InputError, match="several documents"):
         correlate(m.take_docs([0]))
-    assert set(ALL_FILTERS) == {"few", "everywhere", "similar", "spans", "length", "third"}
+    assert set(ALL_FILTERS) == {"few", "everywhere", "similar", "spans", "length", "usual", "third"}
     assert sd.correlate is correlate

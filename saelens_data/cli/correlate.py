@@ -49,6 +49,7 @@ _GB = 1 << 30
     help="What that column holds: auto, categories or ordered.",
 )
 @option("--between", nargs=2, metavar="A B", help="Pair concepts of one field with another's: prompt response.")
+@option("--reference", metavar="STORE", help="Ordinary documents: pairs count beyond what these have.")
 @option("--no-filter", "without", multiple=True, metavar="NAME", help="Switch a filter off; repeatable.")
 @number("--min-documents", least=1, default=5, help="Documents that a pair has in common at least.")
 @alpha_option
@@ -66,6 +67,7 @@ def correlate_command(
     column: str | None,
     as_: Any,
     between: tuple[str, str] | None,
+    reference: str | None,
     memory: float,
     check: bool,
     runs: int,
@@ -79,16 +81,19 @@ def correlate_command(
     """Find concepts that go together where they should not.
 
     They tell of artefacts, biases and leaks in the data; so do those that never meet. Every pair is counted and tested;
-    what is trivial is left out by filters (few, everywhere, similar, spans, length, third), and it is said how many
-    each removed. Pairs that meet in the same documents are one group. The table shows for each group its best pairs:
-    documents that hold each and both, NPMI (-1 never meet, 1 always), lift (times as often as by chance), q, and how
-    similar the two are. Files hold all pairs and columns.
+    what is trivial is left out by filters (few, everywhere, similar, spans, length, usual, third), and it is said how
+    many each removed. A pair counts as far as it exceeds what ordinary text has: that of the encoder, or --reference.
+    Pairs that meet in the same documents are one group. The table shows for each group its best pairs: documents that
+    hold each and both, NPMI (-1 never meet, 1 always), lift (times as often as by chance), q, and how similar the two
+    are. Files hold all pairs and columns.
     """
-    _check_kind(column, between, check=check)
+    _check_kind(column, between, reference, check=check)
     from saelens_data.correlate.pairs import Options
 
     Options(**more, memory=int(memory * _GB)).filters()
     (m,) = open_or_encode(store, fields=between or (), columns=(column,))
+    if reference is not None:
+        (more["reference"],) = open_or_encode(reference)
     result = _result(m, column, as_, between, {**more, "memory": int(memory * _GB)})
     say(result.summary())
     if result.removed:
@@ -114,11 +119,15 @@ def correlate_command(
         say(f"wrote {write_correlate_report(result, report)}")
 
 
-def _check_kind(column: str | None, between: tuple[str, str] | None, *, check: bool) -> None:
+def _check_kind(column: str | None, between: tuple[str, str] | None, reference: str | None, *, check: bool) -> None:
     if column is not None and between is not None:
         raise InputError("both --with and --between given: pair concepts with a column, or those of two fields")
     if between is not None and between[0] == between[1]:
         raise InputError(f"--between pairs two fields, and both are '{between[0]}': give two, or leave --between out")
+    if column is not None and reference is not None:
+        raise InputError(
+            "--reference says which concepts usually go together, and --with pairs a column: leave one out"
+        )
     if column is not None and check:
         raise InputError("--permutation-check shuffles the documents of pairs of concepts: leave --with out")
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import polars as pl
 
-from saelens_data.correlate.pairs import MEMORY, Options, concluded, strata
+from saelens_data.correlate.pairs import MEMORY, Options, about_usual, concluded, ordinary_text, strata, with_usual
 from saelens_data.correlate.result import CorrelateResult
 from saelens_data.correlate.scan import LEAST_DOCUMENTS, Problem
 from saelens_data.correlate.sides import Side
@@ -26,18 +26,20 @@ def correlate_between(
     without: Collection[str] = (),
     min_documents: int = LEAST_DOCUMENTS,
     memory: int = MEMORY,
+    reference: ConceptMatrix | None = None,
 ) -> CorrelateResult:
     """Find concepts of field `a` and concepts of field `b` that go together more often, or less, than they should.
 
-    `a` and `b` name fields kept in the store of `m`, such as "prompt" and "response"; otherwise as `correlate`.
-    "spans" does not apply: the two are different texts. "length" compares documents that are alike in the length of
-    both. `latent_a` is of field `a`, `latent_b` of field `b`, so a concept may be paired with itself.
+    `a` and `b` name fields kept in the store of `m`, such as "prompt" and "response"; otherwise as `correlate`. What is
+    usual is known of concepts within documents. "spans" does not apply: the two are different texts. "length" compares
+    documents that are alike in the length of both. `latent_a` is of field `a`, `latent_b` of field `b`, so a concept
+    may be paired with itself.
 
     Raises InputError, listing the fields there are, for one that is not there, and as `correlate` does.
     """
     if a == b:
         raise InputError(f"both fields are '{a}': give two, or leave them out to pair concepts within documents")
-    return between_matrices(m.field(a), m.field(b), (a, b), Options(alpha, without, memory, min_documents))
+    return between_matrices(m.field(a), m.field(b), (a, b), Options(alpha, without, memory, min_documents, reference))
 
 
 def between_matrices(
@@ -54,8 +56,10 @@ def between_matrices(
     stratum = strata([one, other], filters, options.notes)
     tests = testable(left.support, right.support, one.n_docs, options.alpha)
     left, right = left.pruned(tests.partners_a > 0), right.pruned(tests.partners_b > 0)
+    ordinary = ordinary_text(one, options)
     problem = Problem(left, right, stratum, tests, filters, options.alpha, min_documents=options.min_documents)
-    about = {"encoder": one.source.encoder, "between": list(names)}
+    problem = with_usual(problem, ordinary)
+    about = {"encoder": one.source.encoder, "between": list(names), **about_usual(ordinary)}
     return concluded(problem, names, _docs(one, other, names), options, about)
 
 

@@ -80,6 +80,7 @@ def _shuffled(problem: Problem, rng: np.random.Generator) -> Problem:
         testable=tests,
         filters=problem.filters & {"length"},
         places=False,
+        usual=None,
         most_p=_LOOKED_AT * problem.alpha,
     )
 

@@ -63,7 +63,7 @@ def correlate_with(
     left, right = Side.of_concepts(m), Side.of_values(found.values)
     tests = testable(left.support, right.support, m.n_docs, alpha)
     left, right = left.pruned(tests.partners_a > 0), right.pruned(tests.partners_b > 0)
-    kept = filters - {"similar", "spans"}
+    kept = filters - {"similar", "spans", "usual"}
     problem = Problem(left, right, stratum, tests, kept, alpha, min_documents=min_documents)
     return concluded(problem, ("concepts", column), m.docs, options, about)
 

@@ -9,6 +9,8 @@ from scipy.sparse import csc_array, csr_array
 
 from saelens_data.correlate.scan import Pairs, Problem
 
+#: Best pairs of a group by which it is ranked; those that it lacks count 0.
+RANKED_BY = 3
 #: Share of the documents of either pair that both must hold (Jaccard) to have one cause.
 SAME_DOCUMENTS = 0.3
 
@@ -45,6 +47,22 @@ def group_sets(sets: Sequence[np.ndarray], n_docs: int, kind: np.ndarray) -> np.
         group[k] = leaders
         leaders += 1
     return group
+
+
+def ranked_groups(group: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The groups numbered anew by the mean score of their three best pairs, [pairs] from 0 on; ties stay as they were.
+
+    A cause makes several pairs, of the concepts that each of its two sides has; one pair alone is sooner a fluke.
+    """
+    if not len(group):
+        return group
+    order = np.lexsort((-score, group))
+    first = np.flatnonzero(np.diff(group[order], prepend=-1))
+    within = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
+    best = np.add.reduceat(np.where(within < RANKED_BY, score[order], 0.0), first)
+    place = np.empty(len(first), dtype=np.int64)
+    place[np.argsort(-best, kind="stable")] = np.arange(len(first))
+    return np.asarray(place[group])
 
 
 def _gathered(columns: csc_array, documents: np.ndarray) -> np.ndarray:

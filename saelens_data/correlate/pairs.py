@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from saelens_data import stats
-from saelens_data.correlate.groups import group_pairs
+from saelens_data.correlate.groups import group_pairs, ranked_groups
 from saelens_data.correlate.result import CorrelateResult
-from saelens_data.correlate.scan import FILTERS, LEAST_DOCUMENTS, Found, Pairs, Problem, scan, unlike
+from saelens_data.correlate.scan import FILTERS, LEAST_DOCUMENTS, PLAIN_FILTERS, Found, Pairs, Problem, scan, unlike
 from saelens_data.correlate.sides import Side, length_of, strata_of
 from saelens_data.correlate.third import Third, third_concepts
+from saelens_data.correlate.usual import STEPS, Usual, usual
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.stats.pairs import discount, npmi
@@ -35,6 +36,8 @@ class Options:
     without: Collection[str] = ()
     memory: int = MEMORY
     min_documents: int = LEAST_DOCUMENTS
+    #: Documents to know from what is usual; None for those that the encoder brings.
+    reference: ConceptMatrix | None = None
     notes: list[str] = field(default_factory=list)
 
     def filters(self) -> frozenset[str]:
@@ -56,6 +59,7 @@ def correlate(
     without: Collection[str] = (),
     min_documents: int = LEAST_DOCUMENTS,
     memory: int = MEMORY,
+    reference: ConceptMatrix | None = None,
 ) -> CorrelateResult:
     """Find pairs of concepts that occur in the same documents more often, or less, than chance and length explain.
 
@@ -63,20 +67,26 @@ def correlate(
     What is trivial is left out by named filters, of which `without` switches some off: "few" (fewer than
     `min_documents` documents hold both), "everywhere" (one is in more than half of the documents), "similar" (labels,
     decoder directions or meanings are), "spans" (they fire on the same or neighbouring spans), "length" (documents of
-    equal length show nothing), "third" (a third concept accounts for most of it). Pairs that meet in the same documents
-    are a group.
+    equal length show nothing), "usual" (ordinary text has it as well), "third" (a third concept accounts for most of
+    it). Pairs that meet in the same documents are a group.
+
+    What ordinary text has is known from `reference`, documents encoded alike, or else from the file that comes with the
+    encoder; what goes together in the documents counts as far as it exceeds that.
 
     Documents that failed to encode are left out. Raises InputError for options out of range and without documents.
     """
-    options = Options(alpha, without, memory, min_documents)
+    options = Options(alpha, without, memory, min_documents, reference)
     filters = options.filters()
     m = sound(m, options.notes)
+    ordinary = ordinary_text(m, options)
     side = Side.of_concepts(m)
     stratum = strata([m], filters, options.notes)
     tests = testable(side.support, None, m.n_docs, alpha)
     side = side.pruned(tests.partners_a > 0)
     problem = Problem(side, side, stratum, tests, filters, alpha, places=True, min_documents=min_documents)
-    return concluded(problem, ("concepts", "concepts"), m.docs, options, {"encoder": m.source.encoder})
+    problem = with_usual(problem, ordinary)
+    about = {"encoder": m.source.encoder, **about_usual(ordinary)}
+    return concluded(problem, ("concepts", "concepts"), m.docs, options, about)
 
 
 def sound(m: ConceptMatrix, notes: list[str]) -> ConceptMatrix:
@@ -88,6 +98,39 @@ def sound(m: ConceptMatrix, notes: list[str]) -> ConceptMatrix:
     if m.n_docs < 2:
         raise InputError(f"correlations need several documents, and there are {m.n_docs}: choose another source")
     return m
+
+
+def ordinary_text(m: ConceptMatrix, options: Options) -> Usual | None:
+    """What is usual, of the reference or else of the encoder; None without the filter, or where neither is at hand.
+
+    Raises InputError for a reference that was encoded otherwise.
+    """
+    if "usual" in options.without:
+        return None
+    if (other := options.reference) is None:
+        found = usual(m.source)
+        if found is None:
+            options.notes.append(
+                f"What is usual in ordinary text is not known of '{m.source.encoder}', so that much of this may be: "
+                "a reference (--reference STORE, reference=) of ordinary documents tells."
+            )
+        return found
+    m.source.require_same(replace(other.source, field=m.source.field))
+    return Usual.of(sound(other, []), "the reference", options.memory)
+
+
+def with_usual(problem: Problem, ordinary: Usual | None) -> Problem:
+    """The problem with what is usual for its pairs of concepts; without the filter if that is not known."""
+    if ordinary is None:
+        return replace(problem, filters=problem.filters - {"usual"})
+    sides = [(side.m, side.columns) for side in (problem.left, problem.right)]
+    one, other = (m.concepts["latent"].to_numpy()[columns] for m, columns in sides if m is not None)
+    return replace(problem, usual=ordinary.between(one, other))
+
+
+def about_usual(ordinary: Usual | None) -> dict[str, Any]:
+    """The parameters that say what is usual."""
+    return {} if ordinary is None else {"reference": ordinary.name, "reference_documents": ordinary.n_docs}
 
 
 def strata(sets: Sequence[ConceptMatrix], filters: frozenset[str], notes: list[str]) -> np.ndarray:
@@ -117,7 +160,7 @@ def concluded(
     keep = np.flatnonzero(~third.explains)
     notes = [*options.notes, *_notes(problem, found, third, n_passing, len(pairs))]
     pairs, third = pairs.take(keep), third.take(keep)
-    group = group_pairs(problem, pairs)
+    group = ranked_groups(group_pairs(problem, pairs), pairs.score)
     order = np.lexsort((np.arange(len(pairs)), group))
     pairs, third, group = pairs.take(order), third.take(order), group[order]
     frame = _table(problem, pairs, third, group, found)
@@ -156,13 +199,16 @@ def _removed(found: Found, n_tests: int, problem: Problem) -> dict[str, int]:
     """How many of the significant pairs each filter took, in order."""
     threshold = found.tested.log_threshold(problem.alpha, n_tests)
     before, removed = found.tested.n_up_to(threshold), {}
-    for name in FILTERS[:-1]:
+    for name in PLAIN_FILTERS:
         after = found.left[name].n_up_to(threshold)
         if name in problem.filters:
             removed[name] = before - after
         before = after
     if "length" in problem.filters:
         removed["length"] = before - found.by_length.n_below(problem.alpha, n_tests)
+    if "usual" in problem.filters:
+        threshold = found.by_length.log_threshold(problem.alpha, n_tests)
+        removed["usual"] = found.by_length.n_up_to(threshold) - found.unusual.n_up_to(threshold)
     return removed
 
 
@@ -220,6 +266,7 @@ def _table(problem: Problem, pairs: Pairs, third: Third, group: np.ndarray, foun
             "group": (group + 1).astype(np.uint32),
             "direction": np.where(more, "together", "apart"),
             "expected": pairs.expected,
+            "usual": pairs.expected * np.exp2(pairs.steps / STEPS) if problem.usual is not None else None,
             "npmi_low": sign * pairs.score / unlike(pairs.similarity),
             "score": pairs.score,
             "p_length": np.exp(pairs.log_p_length),

@@ -29,13 +29,14 @@ CELLS: dict[str, tuple[bool, bool]] = {
 class CorrelateResult(Result):
     """The outcome of `correlate`, `correlate_with` and `correlate_between`. `frame` holds one row for each finding.
 
-    Ordered by `rank`: groups by their best pair, and within a group from the best on. Of the two: `latent_a`,
+    Ordered by `rank`: groups by their three best pairs, and within a group from the best on. Of the two: `latent_a`,
     `label_a`, `latent_b`, `label_b` (for values of a column `latent_b` is null and `label_b` the value), documents that
     hold each and both, `n_a`, `n_b`, `n_both`. `npmi` (-1 never meet, 1 always, shrunk where documents are few),
     `lift` (times as often as by chance), `p_value` (exact), `q_value` (for all pairs tested), `similarity` (cosine of
     labels, decoder directions or meanings, whichever is largest), `group`. Further `direction` ("together" or "apart"),
-    `expected` (what `n_both` would be by chance at equal length), `npmi_low` (NPMI at the end nearest to chance of the
-    interval that all pairs have at once, at equal length), `score` (what they are ranked by: its size, less the more
+    `expected` (what `n_both` would be by chance at equal length), `usual` (what it would be if the two went together as
+    they do in ordinary text; null where that is not known), `npmi_low` (NPMI, against what is usual, at the end nearest
+    to that of the interval that all pairs have at once), `score` (what they are ranked by: its size, less the more
     similar the two are), `p_length`, `q_length` (at equal length), `b_given_a` and `a_given_b` with 95% intervals,
     `near` (share of meetings beyond chance in which both fire on the same or neighbouring spans), and `third` with
     `third_left`: the concept that takes most of the association, and the share left where it is equal.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import ndtri
 
-from saelens_data.correlate.sides import Side, label_words
+from saelens_data.correlate.sides import Side, label_words, ones
+from saelens_data.correlate.usual import STEPS
 from saelens_data.stats.pairs import (
     LogFactorials,
     LogHistogram,
@@ -22,8 +23,9 @@ from saelens_data.stats.pairs import (
 )
 from saelens_data.stats.testable import Testable
 
-#: Filters that look at one pair alone, in the order in which they are asked.
-FILTERS = ("few", "everywhere", "similar", "spans", "length")
+#: Filters that look at one pair alone, in the order in which they are asked; the first ones need no second test.
+PLAIN_FILTERS = ("few", "everywhere", "similar", "spans")
+FILTERS = (*PLAIN_FILTERS, "length", "usual")
 #: Documents that two concepts must share to be listed as meeting too often.
 LEAST_DOCUMENTS = 5
 #: Share of documents from which on a concept counts as everywhere: it cannot be twice as frequent beside another.
@@ -33,10 +35,12 @@ EVERYWHERE = 0.5
 SIMILAR = 0.2
 #: Share of the way from chance to always that makes the places of two maxima the same or neighbours.
 NEAR = 0.5
+#: What is expected of a pair is at least this share of chance, however rarely ordinary text has it.
+LEAST_USUAL = 0.1
 #: Pairs kept of all that pass.
 KEPT = 20_000
 #: Bytes of a cell of a block.
-_CELL = 72
+_CELL = 73
 #: How a document's chance of neighbouring maxima is packed beside its count: bits, and the largest value.
 _BITS, _CHANCE = 33, 255
 #: Pairs tested at once.
@@ -56,6 +60,8 @@ class Problem:
     alpha: float
     #: Whether the places of the maxima can be compared: both sides come from the same texts.
     places: bool = False
+    #: What ordinary text has, [left columns, right columns] (see `Usual.between`); None if that is not known.
+    usual: csr_array | None = None
     min_documents: int = LEAST_DOCUMENTS
     #: Pairs with a larger p are passed over, whatever alpha is; None passes over those above alpha.
     most_p: float | None = None
@@ -83,11 +89,13 @@ class Pairs:
     log_p_length: np.ndarray
     #: What `both` is expected to be at equal length.
     expected: np.ndarray
+    #: How often ordinary text has them, as log2 of the lift in halves; 0 where that is not known.
+    steps: np.ndarray
     #: Cosine of labels, directions or meanings, whichever is largest; NaN where neither is known.
     similarity: np.ndarray
     #: Share of documents that hold both in which the maxima lie in the same or neighbouring units, above chance.
     near: np.ndarray
-    #: What they are ranked by: NPMI at the end nearest to chance of the interval that all
+    #: What they are ranked by: NPMI beyond what is usual at the end nearest to that of the interval that all
     #: pairs have at once, times `unlike`; 0 to 1.
     score: np.ndarray
 
@@ -119,10 +127,12 @@ class Found:
     """What a scan gives: numbers over all pairs, and the best of those that pass."""
 
     pairs: Pairs | None = None
-    #: p of all pairs tested, of those left by each filter, and p at equal length of those left by all but "length".
+    #: p of all pairs tested and of those left by each plain filter; p at equal length of those left by all plain ones,
+    #: and of those of them that are not usual.
     tested: LogHistogram = field(default_factory=LogHistogram)
-    left: dict[str, LogHistogram] = field(default_factory=dict)
+    left: dict[str, LogHistogram] = field(default_factory=lambda: {name: LogHistogram() for name in PLAIN_FILTERS})
     by_length: LogHistogram = field(default_factory=LogHistogram)
+    unusual: LogHistogram = field(default_factory=LogHistogram)
     #: Pairs whose sign turns at equal length.
     turned: int = 0
     examples: list[tuple[float, int, int]] = field(default_factory=list)
@@ -130,7 +140,7 @@ class Found:
 
 def scan(problem: Problem, *, memory: int, keep: int = KEPT) -> Found:
     """Count and test every pair that could reach significance; `memory` bytes bound what a block of them may take."""
-    found = Found(left={name: LogHistogram() for name in FILTERS[:-1]})
+    found = Found()
     block = _Block(problem)
     kept: list[Pairs] = []
     for start, stop in _blocks(problem, memory):
@@ -175,7 +185,7 @@ class _Block:
         """The pairs of these left columns that are tested and have p < alpha, some at a time."""
         problem, n = self.problem, self.problem.n
         last = stop if problem.same else len(problem.right)
-        packed = (_ones(problem.left.by_column, start, stop) @ self.right[:, :last]).toarray()
+        packed = (ones(problem.left.by_column, start, stop) @ self.right[:, :last]).toarray()
         both = (packed >> _BITS).astype(np.int32)
         a, b = problem.left.support[start:stop], problem.right.support[:last]
         mean = np.outer(a, b).astype(np.float32) / n
@@ -187,6 +197,7 @@ class _Block:
         del mean, spread, far
         near = self._near(start, stop, last)
         similarity = self._similarity(start, stop, last)
+        usual = None if problem.usual is None else problem.usual[start:stop, :last].toarray()
         for part in range(0, len(row), _CHUNK):
             i, j = row[part : part + _CHUNK], column[part : part + _CHUNK]
             count, log_p = both[i, j].astype(np.int64), None
@@ -198,13 +209,15 @@ class _Block:
             chance = (packed[i, j] & ((1 << _BITS) - 1)) / _CHANCE
             beside = _nan(len(i)) if near is None else _excess(near[i, j], chance, count)
             alike = _nan(len(i)) if similarity is None else similarity[i, j]
+            steps = np.zeros(len(i), dtype=np.int8) if usual is None else usual[i, j]
             nothing = np.zeros(len(i))
-            yield Pairs(i + start, j, count, log_p, nothing, nothing, alike.astype(np.float32), beside, nothing)
+            values = (count, log_p, nothing, nothing, steps, alike.astype(np.float32), beside, nothing)
+            yield Pairs(i + start, j, *values)
 
     def _near(self, start: int, stop: int, last: int) -> np.ndarray | None:
         if self.units is None or self.near is None:
             return None
-        return np.asarray((_ones(self.units, start, stop, np.int32) @ self.near[:, :last]).toarray())
+        return np.asarray((ones(self.units, start, stop, np.int32) @ self.near[:, :last]).toarray())
 
     def _similarity(self, start: int, stop: int, last: int) -> np.ndarray | None:
         if self.words is None:
@@ -219,13 +232,6 @@ class _Block:
 
 def _nan(n: int) -> np.ndarray:
     return np.full(n, np.nan, dtype=np.float32)
-
-
-def _ones(columns: csr_array, start: int, stop: int, dtype: type = np.int64) -> csr_array:
-    """Some columns of a csc array as the rows of a csr array of ones."""
-    ptr = columns.indptr[start : stop + 1]
-    rows = columns.indices[ptr[0] : ptr[-1]]
-    return csr_array((np.ones(len(rows), dtype), rows, ptr - ptr[0]), shape=(stop - start, columns.shape[0]))
 
 
 def chance_near(n_units: np.ndarray) -> np.ndarray:
@@ -258,7 +264,7 @@ def _sift(problem: Problem, pairs: Pairs, found: Found) -> Pairs:
     """Those that no filter drops, with all their numbers; `found` counts all."""
     found.tested.add(pairs.log_p)
     a, b = problem.left.support[pairs.left], problem.right.support[pairs.right]
-    for name in FILTERS[:-1]:
+    for name in PLAIN_FILTERS:
         if name in problem.filters:
             drop = _DROPS[name](problem, pairs, a, b)
             if drop.any():
@@ -276,15 +282,37 @@ def _sift(problem: Problem, pairs: Pairs, found: Found) -> Pairs:
         more = pairs.both * problem.n > a * b
         log_p = np.where((pairs.both > expected) == more, np.maximum(pairs.log_p, log_length), 0.0)
     found.by_length.add(log_p)
-    small = np.flatnonzero(log_p <= np.log(problem.alpha))
-    pairs, a, b, expected = pairs.take(small), a[small], b[small], expected[small]
-    more = pairs.both * problem.n > a * b
-    chance = np.where(more, np.maximum(expected, a * b / problem.n), np.minimum(expected, a * b / problem.n))
+    keep = log_p <= np.log(problem.alpha)
+    if "usual" in problem.filters:
+        keep &= ~_usual(problem, pairs, a, b, _chance(problem, pairs, a, b, expected))
+    found.unusual.add(log_p[keep])
+    at = np.flatnonzero(keep)
+    pairs, a, b, expected, log_p = pairs.take(at), a[at], b[at], expected[at], log_p[at]
+    chance = _chance(problem, pairs, a, b, expected)
     level = 1 - problem.alpha / max(problem.testable.n_tests, 1)  # of all intervals at once
     least = npmi(nearest_to_chance(pairs.both, a, b, chance, level), chance, problem.n)
-    score = np.abs(least) * unlike(pairs.similarity)
-    values = (pairs.left, pairs.right, pairs.both, pairs.log_p, log_p[small], expected, pairs.similarity, pairs.near)
-    return Pairs(*values, score)
+    sign = np.where(pairs.both * problem.n > a * b, 1, -1)
+    score = np.clip(sign * least, 0, 1) * unlike(pairs.similarity)
+    return replace(pairs, log_p_length=log_p, expected=expected, score=score)
+
+
+def _chance(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """How often a pair would meet by chance, at equal length or not, whichever is nearer; times what is usual."""
+    alone = a * b / problem.n
+    more = pairs.both > alone
+    chance = np.where(more, np.maximum(expected, alone), np.minimum(expected, alone))
+    if "usual" not in problem.filters:
+        return np.asarray(chance)
+    lift = np.exp2(pairs.steps / STEPS)
+    lift = np.where(more, np.maximum(lift, LEAST_USUAL), np.minimum(lift, 1 / LEAST_USUAL))
+    return np.asarray(np.clip(chance * lift, None, np.minimum(a, b)))
+
+
+def _usual(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """Where ordinary text has what the pair shows: the 95% interval of its meetings reaches what is usual."""
+    more = pairs.both * problem.n > a * b
+    near = nearest_to_chance(pairs.both, a, b, chance)
+    return np.asarray(np.where(more, (pairs.steps > 0) & (near <= chance), (pairs.steps < 0) & (near >= chance)))
 
 
 def unlike(similarity: np.ndarray) -> np.ndarray:
@@ -344,8 +372,12 @@ def _similar(_: Problem, pairs: Pairs, _a: np.ndarray, _b: np.ndarray) -> np.nda
 
 
 def _spans(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Places say something of pairs that meet more than by chance."""
-    return np.asarray((pairs.near >= NEAR) & (pairs.both * problem.n > a * b))
+    """Places say something of pairs that meet more than by chance: there are two words for one thing.
+
+    Where ordinary text is known and does not have the pair, it is no such thing, but a phrase of this data.
+    """
+    twice = np.asarray((pairs.near >= NEAR) & (pairs.both * problem.n > a * b))
+    return np.asarray(twice & (pairs.steps > 0)) if "usual" in problem.filters else twice
 
 
 _DROPS = {"few": _few, "everywhere": _everywhere, "similar": _similar, "spans": _spans}

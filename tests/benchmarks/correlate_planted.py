@@ -1,15 +1,15 @@
 """Planted artefacts among 5,000 documents: in which group `correlate` shows them. Needs the shared data folder.
 
-    python tests/benchmarks/correlate_planted.py FOLDER [--set mixed|training] [--injected 10 25 50] [--kinds ...]
+    python tests/benchmarks/correlate_planted.py FOLDER [--injected 10 25 50] [--kinds ...]
     python tests/benchmarks/correlate_planted.py FOLDER --permuted 50
 
-FOLDER keeps what is encoded. `mixed`: encyclopaedia, dialogues, mathematics, answers and persona statements out of the
-training text, without its prompt templates, which are artefacts of their own, and news, 5,000 in all. `training`: its
-first 5,000 as they are. Planted are an ending on mathematical problems, emoticons in Spanish texts, and pirates' talk
-about gardening (`planted_texts.py`); of Spanish and gardening there are 100 texts, with it or without. A group shows an
-artefact if a pair of it holds at least half of the injected documents in common, and at least three quarters of the
-documents that it holds in common are injected: then its export is the list to mend, which that of two concepts of the
-kind of text itself is not. Printed is the first such group, among all.
+FOLDER keeps what is encoded. The documents are encyclopaedia, dialogues, mathematics, answers and persona statements out
+of the training text, without its prompt templates, which are artefacts of their own, and news. Planted are ten artefacts
+(`planted_texts.py`), one at a time: six endings on mathematical problems, three manners of speaking around news of one
+topic, and emoticons in Spanish texts, of which there are 100, with them or without. A group shows an artefact if a pair
+of it holds at least half of the injected documents in common, and at least three quarters of the documents that it holds
+in common are injected: then its export is the list to mend, which that of two concepts of the kind of text itself is not.
+Printed is the first such group, among all. What is usual in ordinary text the encoder knows from other documents than these.
 
 With --permuted, two sets of fields are made of the documents: the concepts of each document, and those of another one
 drawn at random; `correlate_between` looks at these, and any finding is false.
@@ -32,8 +32,8 @@ from saelens_data.correlate.pairs import Options
 from saelens_data.matrix import ConceptMatrix
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-N, MOST, TEXTS = 5_000, 50, 100
-KINDS = {"ending": None, "emoticon": "spanish", "pirate": "garden"}
+N, MOST, SPANISH = 5_000, 50, 100
+KINDS = (*planted_texts.ENDINGS, *planted_texts.STYLES, "emoticon")
 
 
 def training() -> pl.DataFrame:
@@ -49,31 +49,29 @@ def news() -> pl.DataFrame:
 
 
 def planted() -> pl.DataFrame:
-    """All injected texts, and those like them without the artefact; `id` tells which."""
-    maths = training().filter(pl.col("source") == "gsm8k")["text"].to_list()[:MOST]
-    parts = {
-        "ending": planted_texts.maths_with_ending(maths),
-        "spanish": planted_texts.spanish(TEXTS, emoticons=False),
-        "emoticon": planted_texts.spanish(TEXTS, emoticons=True)[:MOST],
-        "garden": planted_texts.garden(TEXTS, pirate=False),
-        "pirate": planted_texts.garden(TEXTS, pirate=True)[:MOST],
-    }
-    return pl.DataFrame(
-        [{"id": f"{k}{i}", "planted": k, "text": text} for k, texts in parts.items() for i, text in enumerate(texts)]
-    )
+    """All injected texts, and Spanish ones like them without the artefact; `of` is the document to be replaced."""
+    maths, rows = training().filter(pl.col("source") == "gsm8k").head(MOST), []
+    parts = {ending: (planted_texts.ended(maths["text"].to_list(), ending), maths) for ending in planted_texts.ENDINGS}
+    for style, topic in planted_texts.TOPICS.items():
+        of = news().filter(pl.col("topic") == topic).head(MOST)
+        parts[style] = planted_texts.styled(of["text"].to_list(), style), of
+    for kind, (texts, of) in parts.items():
+        rows += [{"id": f"{kind}{i}", "text": t, "of": o} for i, (t, o) in enumerate(zip(texts, of["id"], strict=True))]
+    for kind, emoticons in (("spanish", False), ("emoticon", True)):
+        texts = planted_texts.spanish(SPANISH, emoticons=emoticons)
+        rows += [{"id": f"{kind}{i}", "text": text, "of": None} for i, text in enumerate(texts)]
+    return pl.DataFrame(rows)
 
 
 def encoded(folder: Path, name: str, frame: pl.DataFrame) -> ConceptMatrix:
-    """The store of these texts, with no column but the ids."""
+    """The store of these texts, with no column but the ids and what they stand for."""
     m = sd.encode(frame, store=folder / f"{name}.sae", text="text", id="id")
-    return m.with_docs(m.docs.select("doc_id"))
+    return m.with_docs(m.docs.select("doc_id", *(["of"] if "of" in m.docs.columns else [])))
 
 
-def documents(folder: Path, which: str) -> ConceptMatrix:
+def documents(folder: Path) -> ConceptMatrix:
     """The 5,000 documents."""
     base, source = encoded(folder, "base", training()), training()["source"]
-    if which == "training":
-        return base
     kept = np.flatnonzero((source != "t0_prompts").to_numpy())
     rest = encoded(folder, "news", news()).take_docs(np.arange(N - len(kept)))
     return ConceptMatrix.concat([base.take_docs(kept), rest])
@@ -81,17 +79,15 @@ def documents(folder: Path, which: str) -> ConceptMatrix:
 
 def injected(m: ConceptMatrix, texts: ConceptMatrix, kind: str, n: int) -> ConceptMatrix:
     """The documents with the artefact in `n` of them, in place of as many others."""
-    ids, plain = m.docs["doc_id"], KINDS[kind]
     names = [f"{kind}{i}" for i in range(n)]
-    if plain is None:  # the same problems, ended otherwise
-        maths = training().filter(pl.col("source") == "gsm8k")["id"].head(n)
-        out = np.flatnonzero(ids.is_in(maths.implode()).to_numpy())
-    else:
-        out = np.random.default_rng(5).choice(m.n_docs, TEXTS, replace=False)
-        names += [f"{plain}{i}" for i in range(n, TEXTS)]
-    rows = texts.docs["doc_id"].is_in(pl.Series(names).implode())
+    if kind == "emoticon":
+        out = np.random.default_rng(5).choice(m.n_docs, SPANISH, replace=False)
+        names += [f"spanish{i}" for i in range(n, SPANISH)]
+    new = texts.take_docs(np.flatnonzero(texts.docs["doc_id"].is_in(names).to_numpy()))
+    if kind != "emoticon":
+        out = np.flatnonzero(m.docs["doc_id"].is_in(new.docs["of"].to_list()).to_numpy())
     kept = m.take_docs(np.setdiff1d(np.arange(m.n_docs), out))
-    return ConceptMatrix.concat([kept, texts.take_docs(np.flatnonzero(rows.to_numpy()))])
+    return ConceptMatrix.concat([kept, new.with_docs(new.docs.select("doc_id"))])
 
 
 def first_group(result: CorrelateResult, kind: str, n: int) -> int | None:
@@ -107,7 +103,7 @@ def first_group(result: CorrelateResult, kind: str, n: int) -> int | None:
 
 def permuted(folder: Path, runs: int) -> None:
     """Count runs with any finding, where fields are shuffled against each other."""
-    m, rng, found = documents(folder, "mixed"), np.random.default_rng(0), 0
+    m, rng, found = documents(folder), np.random.default_rng(0), 0
     for _ in range(runs):
         part = m.take_docs(np.sort(rng.choice(m.n_docs, 1_000, replace=False)))
         other = part.take_docs(rng.permutation(part.n_docs))
@@ -123,16 +119,15 @@ def main() -> None:
     """Print a line for each artefact."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--set", choices=["mixed", "training"], default="mixed", dest="which")
     parser.add_argument("--injected", type=int, nargs="+", default=[10, 25, 50])
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--permuted", type=int, default=0)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.permuted:
         permuted(options.folder, options.permuted)
         return
-    m, texts = documents(options.folder, options.which), encoded(options.folder, "planted", planted())
+    m, texts = documents(options.folder), encoded(options.folder, "planted", planted())
     for n in options.injected:
         for kind in options.kinds:
             start = time.perf_counter()
