@@ -45,7 +45,7 @@ def recipe(number: int, store: Path, folder: Path) -> Result:
 
 def test_the_recipe_finds_the_planted_ending_and_exports_its_rows(store, truth, tmp_path):
     suspects, report = tmp_path / "suspects.jsonl", tmp_path / "artefacts.html"
-    done = recipe(0, store, tmp_path)
+    done = recipe(2, store, tmp_path)
     assert done.exit_code == 0, done.output
     assert "is correct" in done.stdout
     assert "Removed by the filters, in their order: few" in done.stderr
@@ -61,7 +61,7 @@ def test_the_recipe_finds_the_planted_ending_and_exports_its_rows(store, truth, 
 
 def test_a_score_goes_with_years_and_the_rows_come_highest_first(store, truth, tmp_path):
     out = tmp_path / "rated.csv"
-    done = recipe(1, store, tmp_path)
+    done = recipe(3, store, tmp_path)
     assert done.exit_code == 0, done.output
     assert "higher" in done.stdout
     rows = pl.read_csv(out).filter(pl.col("group") == 1)
@@ -87,8 +87,21 @@ def test_files_hold_the_columns_and_the_same_bytes(store, tmp_path):
     ]
 
 
-def test_the_permutation_check_says_what_it_saw(store):
-    done = run(store, "--between", "prompt", "response", "--permutation-check", "--runs", "3")
+def test_what_a_reference_has_as_well_is_usual(store, tmp_path):
+    counts = {}
+    for name, args in {"own": (), "itself": ("--reference", str(store))}.items():
+        done = run(store, "-o", tmp_path / f"{name}.parquet", *args)
+        assert done.exit_code == 0, done.output
+        counts[name] = int(re.search(r"usual ([\d,]+)", done.stderr)[1].replace(",", ""))
+    own, itself = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in counts)
+    assert counts["itself"] > 10 * counts["own"]
+    assert own.height > 0
+    assert itself.filter(direction="together").height < 0.2 * own.filter(direction="together").height
+
+
+@pytest.mark.parametrize("what", [("--between", "prompt", "response"), ("--with", "score"), ("--with", "source")])
+def test_the_permutation_check_says_what_it_saw(store, what):
+    done = run(store, *what, "--permutation-check", "--runs", "3")
     assert done.exit_code == 0, done.output
     assert "of 3 runs with shuffled documents show a finding" in done.stderr
 
@@ -102,7 +115,8 @@ def test_the_permutation_check_says_what_it_saw(store):
         (("--with", "scores"), "did you mean 'score'?"),
         (("--no-filter", "span"), "did you mean 'spans'?"),
         (("--export", "x.txt"), "must end in"),
-        (("--with", "score", "--permutation-check"), "pairs"),
+        (("--with", "score", "--reference", "other.sae"), "leave one out"),
+        (("--reference", "nothing.sae"), "nothing.sae"),
         (("--alpha", "2"), "alpha is 2"),
     ],
 )

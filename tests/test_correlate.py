@@ -365,6 +365,18 @@ def test_dates_are_ordered_and_shuffled_values_show_nothing():
     assert hits <= 4
 
 
+def test_the_check_of_a_column_shuffles_its_values_and_would_see_findings():
+    held = together(d=30)
+    score = np.where(held[:, 0], 4.0, 1.0) + np.random.default_rng(3).random(400)
+    result = correlate_with(matrix(held, score=score.tolist()), "score")
+    assert result.frame["latent"].to_list() == [0, 1]
+    assert permutation_check(result, runs=20).frame["with_findings"][0] <= 3  # 5% of 20, binomial error
+    kept = replace(result, stratum=np.arange(400))  # nothing can change places
+    assert permutation_check(kept, runs=2).frame["with_findings"][0] == 0  # nor is anything seen at equal "length"
+    loose = replace(result, values=score, stratum=np.zeros(400, dtype=np.int64), alpha=0.9)
+    assert permutation_check(loose, runs=5).frame["with_findings"][0] >= 1
+
+
 def test_columns_that_cannot_be_used_are_refused():
     m = matrix(together(), one=["x"] * 400, many=[str(i) for i in range(400)] * 1, lists=[[1]] * 400)
     for column, words in (("one", "1 value"), ("nothing", "no column"), ("lists", "plain values")):

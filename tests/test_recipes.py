@@ -137,6 +137,19 @@ def test_compare_models(run, habits, truth, tmp_path):
     assert "i was · felt · i had" in (tmp_path / "diff.html").read_text(encoding="utf-8")
 
 
+def test_find_artefacts(run, tmp_path):
+    out = run("find_artefacts", "--export", tmp_path / "suspects.jsonl", "--report", tmp_path / "artefacts.html")
+    printed_as_on_its_page("find_artefacts", out)
+    planted = listed(sd.datasets.load("artefacts").truth["artefacts"])
+    hopes = {name for artefact in planted if artefact["name"] == "hope_correct" for name in artefact["ids"]}
+    rows = pl.read_ndjson(tmp_path / "suspects.jsonl")
+    for group in (1, 2, 3):  # each is a list of rows to mend
+        assert rows.filter(group=group)["id"].is_in(list(hopes)).mean() >= 0.75
+    assert len(set(rows["id"]) & hopes) >= 24
+    assert "<!DOCTYPE html>" in (tmp_path / "artefacts.html").read_text(encoding="utf-8")
+    assert "no field 'question'" in run("find_artefacts", "--fields", "question", "response")
+
+
 def test_a_file_of_ones_own_and_a_wrong_column(run, tmp_path):
     path = own_file(tmp_path)
     out = run("compare_models", path, "--column", "who", "--pair-on", "prompt")

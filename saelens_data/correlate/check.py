@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from saelens_data import stats
+from saelens_data.correlate.ordered import OrderedResult, tests_of
 from saelens_data.correlate.result import CorrelateResult
 from saelens_data.correlate.scan import Problem, scan
 from saelens_data.correlate.sides import Side
@@ -22,17 +23,22 @@ _LOOKED_AT = 0.02
 
 
 def permutation_check(
-    result: CorrelateResult, *, runs: int = 20, seed: int = 0, memory: int = 1 << 30, progress: Told = None
+    result: CorrelateResult | OrderedResult,
+    *,
+    runs: int = 20,
+    seed: int = 0,
+    memory: int = 1 << 30,
+    progress: Told = None,
 ) -> Result:
     """How often `correlate` would find a pair where there is none: with the documents of one side shuffled.
 
     Documents change places within strata of like length, so that margins, lengths, and all that goes together on either
     side stay as they are. For concepts within documents each run deals the concepts into two halves and shuffles the
-    documents of one; pairs across the halves are judged. The rule is that of `correlate`: the same tests, pairs left
-    out, correction and alpha, and "length" if it was on; filters that only take away are left out. `frame` has one row:
-    `runs`, `with_findings`, their `share` with its 95% interval `ci_low`, `ci_high` (Wilson), and `tested`, the pairs
-    tested in a run on average; `notes` says it in a sentence. `progress` is told (runs done, of how many); None shows
-    a line to whoever is watching, and False shows nothing.
+    documents of one; pairs across the halves are judged. Of an ordered column the values change places. The rule is
+    that of `correlate`: the same tests, pairs left out, correction and alpha, and "length" if it was on; filters that
+    only take away are left out. `frame` has one row: `runs`, `with_findings`, their `share` with its 95% interval
+    `ci_low`, `ci_high` (Wilson), and `tested`, the pairs tested in a run on average; `notes` says it in a sentence.
+    `progress` is told (runs done, of how many); None shows a line to whoever is watching, and False shows nothing.
 
     Raises InputError for fewer than one run.
     """
@@ -42,10 +48,9 @@ def permutation_check(
     hits, tested = 0, 0
     tell = one_stage("permutation check", progress)
     for run in range(runs):
-        problem = _shuffled(result.problem, rng)
-        found = scan(problem, memory=memory, keep=1)
-        hits += bool(found.by_length.n_below(result.alpha, problem.testable.n_tests))
-        tested += problem.testable.n_tests
+        look = _ordered if isinstance(result, OrderedResult) else _pairs
+        found, n_tests = look(result, rng, memory)  # type: ignore[arg-type]
+        hits, tested = hits + found, tested + n_tests
         tell(run + 1, runs)
     low, high = stats.wilson(np.array([hits]), runs)
     row: dict[str, Any] = {
@@ -63,6 +68,21 @@ def permutation_check(
     )
     parameters = {"runs": runs, "seed": seed, "alpha": result.alpha}
     return Result(frame=pl.DataFrame([row]), parameters=parameters, notes=(note,), kind="permutation_check")
+
+
+def _pairs(result: CorrelateResult, rng: np.random.Generator, memory: int) -> tuple[bool, int]:
+    """Whether any pair is found in shuffled documents, and of how many tested."""
+    problem = _shuffled(result.problem, rng)
+    n_tests = problem.testable.n_tests
+    return bool(scan(problem, memory=memory, keep=1).by_length.n_below(result.alpha, n_tests)), n_tests
+
+
+def _ordered(result: OrderedResult, rng: np.random.Generator, _: int) -> tuple[bool, int]:
+    """The same of a column's values."""
+    values = result.values[shuffle_within(result.stratum, rng)]
+    tests = tests_of(result.side, values, result.stratum, result.alpha)
+    found = (tests.q < result.alpha) & (tests.q_length < result.alpha)
+    return bool(found.any()), int(tests.tested.sum())
 
 
 def _shuffled(problem: Problem, rng: np.random.Generator) -> Problem:

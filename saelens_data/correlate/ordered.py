@@ -45,6 +45,8 @@ class OrderedResult(Result):
     docs: pl.DataFrame
     #: Values in their order, [documents] float64.
     values: np.ndarray
+    #: Documents of like length have one number, [documents]; zeros where length is not to matter.
+    stratum: np.ndarray
     n_tested: int
     n_significant: int
     removed: Mapping[str, int]
@@ -132,6 +134,44 @@ class OrderedResult(Result):
         return pl.concat(parts) if parts else self.docs.clear()
 
 
+@dataclass(frozen=True, eq=False)
+class Tests:
+    """Each concept against an ordered column, [concepts]: over all documents, and at equal length."""
+
+    tested: np.ndarray
+    p: np.ndarray
+    p_within: np.ndarray
+    #: Whether the sign is the same at equal length.
+    same: np.ndarray
+
+    @property
+    def p_length(self) -> np.ndarray:
+        """The larger of the two; 1 where the sign turns."""
+        return np.asarray(np.where(self.same, np.maximum(self.p_within, self.p), 1.0))
+
+    @property
+    def q(self) -> np.ndarray:
+        """Corrected for all that could be found."""
+        return _q(self.p, self.tested)
+
+    @property
+    def q_length(self) -> np.ndarray:
+        """The same at equal length."""
+        return _q(self.p_length, self.tested)
+
+
+def tests_of(side: Side, values: np.ndarray, stratum: np.ndarray, alpha: float) -> Tests:
+    """Test every concept against the ranks of the values: Wilcoxon's rank sum, its p from `stats.Permutation`.
+
+    At equal length documents change places within strata: the sums of the strata are independent, and their laws add.
+    """
+    held = side.held.astype(np.float32)
+    law = trend_law(held, rankdata(values))
+    within = _within(held, values, stratum) if stratum.any() else law
+    same = np.sign(within.observed) == np.sign(law.observed)
+    return Tests(law.least_p() < alpha, law.p_value(0.0), within.p_value(0.0), same)
+
+
 def correlate_ordered(
     m: ConceptMatrix,
     column: str,
@@ -140,30 +180,19 @@ def correlate_ordered(
     options: Options,
     about: Mapping[str, Any],
 ) -> OrderedResult:
-    """Test every concept against the ranks of the values: Wilcoxon's rank sum, its p from `stats.Permutation`.
-
-    At equal length documents change places within strata: the sums of the strata are independent, and their laws add.
-    """
+    """Test every concept against the ranks of the values, and sift."""
     filters = options.filters()
     side, number = Side.of_concepts(m), values.to_numpy().astype(np.float64)
-    held = side.held.astype(np.float32)
-    rank = rankdata(number)
-    law = trend_law(held, rank)
-    tested = law.least_p() < options.alpha
-    p, log = law.p_value(0.0), side.support
-    q = _q(p, tested)
-    within = _within(held, number, stratum) if "length" in filters else law
-    same = np.sign(within.observed) == np.sign(law.observed)
-    p_length = np.where(same, np.maximum(within.p_value(0.0), p), 1.0)
-    q_length = _q(p_length, tested)
+    tests = tests_of(side, number, stratum, options.alpha)
+    q, q_length, tested = tests.q, tests.q_length, tests.tested
     keep, removed = q < options.alpha, {}
     drops = {
-        "few": log < options.min_documents,
-        "everywhere": log > EVERYWHERE * m.n_docs,
+        "few": side.support < options.min_documents,
+        "everywhere": side.support > EVERYWHERE * m.n_docs,
         "length": q_length >= options.alpha,
     }
     n_significant = int(keep.sum())
-    turned = int((keep & ~same & (within.p_value(0.0) < options.alpha / max(int(tested.sum()), 1))).sum())
+    turned = int((keep & ~tests.same & (tests.p_within < options.alpha / max(int(tested.sum()), 1))).sum())
     for name, drop in drops.items():
         if name in filters:
             removed[name], keep = int((keep & drop).sum()), keep & ~drop
@@ -171,8 +200,8 @@ def correlate_ordered(
         options.notes.append(
             f"Simpson's paradox: {count(turned, 'concept')} turn their sign in documents of equal length; left out."
         )
-    places, frame = _table(side, rank, number, values, np.flatnonzero(keep))
-    numbers = {"p_value": p, "q_value": q, "p_length": p_length, "q_length": q_length}
+    places, frame = _table(side, rankdata(number), number, values, np.flatnonzero(keep))
+    numbers = {"p_value": tests.p, "q_value": q, "p_length": tests.p_length, "q_length": q_length}
     frame = frame.with_columns(pl.Series(name, x[places]) for name, x in numbers.items())
     return OrderedResult(
         frame=frame.select(*_ORDER),
@@ -188,6 +217,7 @@ def correlate_ordered(
         side=side,
         docs=m.docs,
         values=number,
+        stratum=stratum,
         n_tested=int(tested.sum()),
         n_significant=n_significant,
         removed=removed,

@@ -153,7 +153,7 @@ def concluded(
     n_tests, alpha = problem.testable.n_tests, options.alpha
     pairs = _significant(found, n_tests, alpha)
     removed = _removed(found, n_tests, problem)
-    n_passing = found.by_length.n_below(alpha, n_tests)
+    n_passing = found.by_length.n_below(alpha, n_tests) - removed.get("usual", 0)
     third = third_concepts(problem, pairs) if "third" in problem.filters else Third.none(len(pairs))
     if "third" in problem.filters:
         removed["third"] = int(third.explains.sum())
