@@ -264,6 +264,7 @@ def test_real_lm(run, tmp_path, monkeypatch):
         metadata={"model_name": MINILM, "hook_name": "blocks.4.hook_resid_post"},
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAELENS_DATA_CACHE", str(tmp_path / "cache"))  # what is in the cache warns no more
     save_saelens(sae, Path("tinysae"))
     parts = {"reader": MINILM, "layer": 4, "sae": "tinysae"}
     path = sd.datasets.load("artefacts").paths[0]

@@ -1,6 +1,6 @@
 """Take the pictures of reports that the pages show, from the bundled data, with a Chromium that has no window.
 
-Usage: python tools/screenshots.py [CHROMIUM]    (writes docs/images/report.png, clusters.png and trend.png)
+Usage: python tools/screenshots.py [CHROMIUM]    (writes docs/images/report.png, clusters.png, trend.png and others)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def shoot(chromium: str, page: Path, name: str, size: tuple[int, int], *, only: 
 
 
 def main(chromium: str) -> None:
-    """Make the three reports, and take a picture of each."""
+    """Make the reports, and take a picture of each."""
     sd.encode = functools.partial(sd.encode, dtype="float32")  # the recipe's too
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
@@ -55,6 +55,15 @@ def main(chromium: str) -> None:
         versions = runpy.run_path(str(ROOT / "recipes" / "what_changed.py"))["made_versions"]()
         sd.write_many_report(sd.trend(versions, "version", cluster_on="prompt"), page)
         shoot(chromium, page, "trend.png", (1080, 520), only=".findings")
+        rows = sd.encode(sd.datasets.load("artefacts"), fields=("prompt", "response"))
+        r = sd.correlate_between(rows, "prompt", "response")
+        sd.write_correlate_report(r, page)
+        shoot(chromium, page, "artefacts.png", (1140, 1500), opened="group-2")
+        m = sd.encode(sd.datasets.load("habits"))
+        sd.write_retrieve_report(sd.retrieve(m, "compares it with a football match", n=3), page)
+        shoot(chromium, page, "search.png", (1140, 1000))
+        page.write_text(f"<!DOCTYPE html><meta charset='utf-8'><main style='font: 13px sans-serif'>{d._repr_html_()}</main>", encoding="utf-8")
+        shoot(chromium, page, "notebook.png", (1140, 560))
 
 
 if __name__ == "__main__":

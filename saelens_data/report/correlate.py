@@ -229,10 +229,10 @@ def _said(row: Row, n: int) -> str:
     """The pair in words."""
     times = f"{row['lift']:.1f}" if row["lift"] < 100 else f"{row['lift']:.0f}"
     if row["direction"] == "together":
-        return f"{row['n_both']:,} documents hold both, {times} times as many as by chance"
+        return f"{_hold(row)}, {times} times as many as by chance"
     if row["n_both"] == 0:
         return f"never together; by chance {row['n_a'] * row['n_b'] / n:.1f} documents would hold both"
-    return f"{row['n_both']:,} documents hold both, by chance {row['n_a'] * row['n_b'] / n:.1f} would"
+    return f"{_hold(row)}, by chance {row['n_a'] * row['n_b'] / n:.1f} would"
 
 
 def _bars(row: Row, n: int) -> tuple[tuple[str, float, float, float, str], ...]:
@@ -256,6 +256,10 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
     yield "q at equal length", p_in_words(row["q_length"])
     if row["similarity"] is not None:
         yield "similarity", f"{row['similarity']:.2f}"
+
+
+def _hold(row: Row) -> str:
+    return "1 document holds both" if row["n_both"] == 1 else f"{row['n_both']:,} documents hold both"
 
 
 def _caveats(row: Row) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Planted artefacts among 5,000 documents: in which group `correlate` shows them. Needs the shared data folder.
 
-    python tests/benchmarks/correlate_planted.py FOLDER [--injected 10 25 50] [--kinds ...]
+    python tests/benchmarks/correlate_planted.py FOLDER [--injected 10 25 50] [--kinds ...] [--no-filter usual]
     python tests/benchmarks/correlate_planted.py FOLDER --permuted 50
 
 FOLDER keeps what is encoded. The documents are encyclopaedia, dialogues, mathematics, answers and persona statements out
@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--injected", type=int, nargs="+", default=[10, 25, 50])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--no-filter", nargs="+", default=[])
     parser.add_argument("--permuted", type=int, default=0)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ def main() -> None:
     for n in options.injected:
         for kind in options.kinds:
             start = time.perf_counter()
-            result = correlate(injected(m, texts, kind, n))
+            result = correlate(injected(m, texts, kind, n), without=options.no_filter)
             group = first_group(result, kind, n)
             took = time.perf_counter() - start
             print(f"{kind} in {n}: group {group} of {result.n_groups:,}; {result.removed}; {took:.0f} s", flush=True)
