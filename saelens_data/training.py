@@ -25,6 +25,8 @@ from saelens_data.encoders import (
     Encoder,
     load_encoder,
 )
+from saelens_data.encoders.meaning import write_meanings
+from saelens_data.encoders.usual import LEAST_DOCUMENTS, USUAL_FILE, Usual
 from saelens_data.errors import EncoderError, InputError
 from saelens_data.labels.offline import label_latents, top_spans
 from saelens_data.progress import Stages, ToldStages, stages
@@ -46,6 +48,8 @@ HOLD_OUT = 50
 _READ_DOCS, _READ_TOKEN_DOCS = 2_000, 500
 #: Spans from which labels and examples are drawn.
 _LABEL_SPANS = 400_000
+#: Documents from which it is known what goes together.
+_USUAL_DOCS = 10_000
 #: Tokens drawn from each text where tokens are read.
 TOKENS_PER_TEXT = 32
 #: Of a token, the words that stand for it: those that end in its own, so many characters back at most.
@@ -139,6 +143,10 @@ def train(
     save_saelens(sae, folder, dtype=torch.float16, training=asdict(config), reader=reader, hook=chosen.hook)
     # What ships is measured, not what was trained: the file has float16 weights.
     _describe(docs, spans, np.repeat(scales, widths), folder, load_saelens(folder), report)
+    if isinstance(chosen, SpanReader):
+        report("comparing", 0, 1, "")
+        write_meanings(folder, chosen.embed, sae.d_sae)
+        _usual(spans, np.repeat(scales, widths), folder)
     written = {"format": 1, "name": folder.name, "reader": dict(sorted(spec.items(), key=lambda kv: kv[0] != "kind"))}
     (folder / ENCODER_FILE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
@@ -250,7 +258,7 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
     report("measuring", 0, 1, "")
     rows, held = spans.rows()
     metrics: dict[str, Any] = {"training_units": len(rows), "units": len(spans.doc), "documents": docs.height}
-    if len(held):  # a corpus of fewer than HOLD_OUT documents has none, and so no figures of them
+    if len(held) > 1:  # a corpus of fewer than HOLD_OUT documents has none, and of one nothing varies
         metrics |= evaluate(sae, _scaled(spans, held, scale))
         if spans.context is None:  # of tokens, not all of a document are here
             whole = np.flatnonzero(np.isin(spans.doc, spans.doc[held]))
@@ -272,6 +280,22 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
     metrics["sources"] = _sources(docs)
     metrics["labelled"] = concepts["label"].is_not_null().sum() / concepts.height
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+
+
+def _usual(spans: SpanSet, scale: np.ndarray, folder: Path) -> None:
+    """Write what goes together in some of the documents; nothing of fewer than tell it."""
+    numbers = np.unique(spans.doc)
+    (folder / USUAL_FILE).unlink(missing_ok=True)
+    if len(numbers) < LEAST_DOCUMENTS:
+        return
+    some = np.sort(np.random.default_rng(0).permutation(numbers)[:_USUAL_DOCS])
+    rows = np.flatnonzero(np.isin(spans.doc, some))
+    place = np.searchsorted(some, spans.doc[rows])
+    member = csr_array((np.ones(len(rows), np.float32), (place, np.arange(len(rows)))), shape=(len(some), len(rows)))
+    sae = load_saelens(folder)
+    held = csr_array(member @ _activations(sae, spans, rows, scale))
+    name = f"{len(some):,} documents of the encoder's training text"
+    Usual.of(held, np.arange(sae.d_sae), np.bincount(place), name).save(folder / USUAL_FILE)
 
 
 def _scaled(spans: SpanSet, rows: np.ndarray, scale: np.ndarray) -> torch.Tensor:

@@ -19,9 +19,10 @@ from saelens_data.correlate.check import permutation_check, shuffle_within
 from saelens_data.correlate.groups import group_sets
 from saelens_data.correlate.pairs import ALL_FILTERS, Options
 from saelens_data.correlate.scan import chance_near, with_neighbours
-from saelens_data.correlate.sides import Side, label_words, strata_of
+from saelens_data.correlate.sides import Side, label_words
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix, Evidence, Units
+from saelens_data.stats.strata import strata_of
 
 LABELS = ["sugar", "river", "granite", "violin", "tractor", "harbour", "pepper", "marble", "falcon", "cotton"]
 

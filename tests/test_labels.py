@@ -9,6 +9,9 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
+import saelens_data as sd
+from saelens_data.encoders.meaning import meanings
+from saelens_data.encoders.usual import Usual, usual
 from saelens_data.labels.offline import _overlaps, _worth, label_latents, top_spans
 from saelens_data.sae.train import TrainConfig
 from saelens_data.training import HOLD_OUT, SpanSet, part_scales, train
@@ -104,3 +107,25 @@ def test_a_corpus_too_small_to_hold_any_out_trains_all_the_same(tmp_path):
     assert metrics["documents"] == 8
     assert "explained_variance" not in metrics
     assert encoder.sae.d_sae == 32
+
+
+def test_training_writes_what_correlate_compares_concepts_by(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where an encoder is found by its name
+    rng = np.random.default_rng(0)
+    texts = []
+    for i in range(130):  # two kinds of documents, with words of their own
+        nouns, verbs = NOUNS[i % 2 :: 2], VERBS[i % 2 :: 2]
+        n = rng.integers(2, 9)
+        texts.append(
+            ". ".join(f"The {rng.choice(nouns)} {rng.choice(verbs)} the {rng.choice(nouns)}" for _ in range(n))
+        )
+    docs = pl.DataFrame({"doc_id": [str(i) for i in range(130)], "text": texts})
+    encoder = train(docs, tmp_path / "tiny", config=TrainConfig(latents=32, k=4, epochs=1, batch=32), dtype="float32")
+    m = sd.encode(docs, encoder=encoder, store=tmp_path / "tiny.sae")
+    about, of = meanings(m.source), usual(m.source)
+    np.testing.assert_allclose(np.linalg.norm(about, axis=1), (about != 0).any(axis=1), atol=1e-6)
+    assert of.n_docs == 130
+    counted = Usual.of(m.X, m.concepts["latent"].to_numpy(), m.docs["n_units"].to_numpy())
+    apart = np.abs(of.steps.toarray().astype(int) - counted.steps.toarray())
+    assert (apart > 0).sum() < 0.1 * counted.steps.nnz  # vectors on disk are float16
+    assert counted.steps.nnz > 50

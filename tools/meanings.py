@@ -9,25 +9,14 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
-import polars as pl
-
-from saelens_data.correlate.meaning import MEANINGS_FILE, packed
-from saelens_data.encoders import EXAMPLES_FILE, find_encoder, load_encoder
-
-_BATCH = 256
+from saelens_data.encoders import find_encoder, load_encoder
+from saelens_data.encoders.meaning import write_meanings
 
 
 def main(name: str) -> None:
-    """Embed the examples, shorter ones first, and write the file."""
-    encoder, folder = load_encoder(name), find_encoder(name)
-    examples = pl.read_parquet(folder / EXAMPLES_FILE).with_columns(n=pl.col("text").str.len_chars()).sort("n")
-    texts, parts = examples["text"].to_list(), []
-    for start in range(0, len(texts), _BATCH):
-        found = np.asarray(encoder.reader.embed(texts[start : start + _BATCH]))
-        parts.append(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12))
-    content = packed(np.concatenate(parts), examples["latent"].to_numpy(), encoder.concepts.height)
-    np.save(folder / MEANINGS_FILE, content, allow_pickle=False)
+    """Embed and write."""
+    encoder = load_encoder(name)
+    write_meanings(find_encoder(name), encoder.reader.embed, encoder.concepts.height)
 
 
 if __name__ == "__main__":

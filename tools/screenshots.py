@@ -62,7 +62,10 @@ def main(chromium: str) -> None:
         m = sd.encode(sd.datasets.load("habits"))
         sd.write_retrieve_report(sd.retrieve(m, "compares it with a football match", n=3), page)
         shoot(chromium, page, "search.png", (1140, 1000))
-        page.write_text(f"<!DOCTYPE html><meta charset='utf-8'><main style='font: 13px sans-serif'>{d._repr_html_()}</main>", encoding="utf-8")
+        page.write_text(
+            f"<!DOCTYPE html><meta charset='utf-8'><main style='font: 13px sans-serif'>{d._repr_html_()}</main>",
+            encoding="utf-8",
+        )
         shoot(chromium, page, "notebook.png", (1140, 560))
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import polars as pl
 
 import saelens_data as sd
-from saelens_data.correlate.usual import USUAL_FILE, Usual
 from saelens_data.encoders import find_encoder
+from saelens_data.encoders.usual import USUAL_FILE, Usual
 
 
 def main() -> None:
@@ -30,7 +30,8 @@ def main() -> None:
     frame = pl.read_parquet(options.texts).slice(options.skip, options.documents)
     m = sd.encode(frame.select("text"), store=options.store, encoder=options.encoder, text="text")
     name = f"{m.n_docs:,} documents of the encoder's training text"
-    Usual.of(m, name).save(find_encoder(options.encoder) / USUAL_FILE)
+    lengths = m.docs["n_units"].to_numpy()
+    Usual.of(m.X, m.concepts["latent"].to_numpy(), lengths, name).save(find_encoder(options.encoder) / USUAL_FILE)
 
 
 if __name__ == "__main__":

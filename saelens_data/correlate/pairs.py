@@ -13,12 +13,13 @@ from saelens_data import stats
 from saelens_data.correlate.groups import group_pairs, ranked_groups
 from saelens_data.correlate.result import CorrelateResult
 from saelens_data.correlate.scan import FILTERS, LEAST_DOCUMENTS, PLAIN_FILTERS, Found, Pairs, Problem, scan, unlike
-from saelens_data.correlate.sides import Side, length_of, strata_of
+from saelens_data.correlate.sides import Side, length_of
 from saelens_data.correlate.third import Third, third_concepts
-from saelens_data.correlate.usual import STEPS, Usual, usual
+from saelens_data.encoders.usual import STEPS, Usual, usual
 from saelens_data.errors import InputError, choices
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.stats.pairs import discount, npmi
+from saelens_data.stats.strata import strata_of
 from saelens_data.stats.testable import testable
 from saelens_data.wording import count
 
@@ -116,7 +117,8 @@ def ordinary_text(m: ConceptMatrix, options: Options) -> Usual | None:
             )
         return found
     m.source.require_same(replace(other.source, field=m.source.field))
-    return Usual.of(sound(other, []), "the reference", options.memory)
+    other = sound(other, [])
+    return Usual.of(other.X, other.concepts["latent"].to_numpy(), length_of(other), memory=options.memory)
 
 
 def with_usual(problem: Problem, ordinary: Usual | None) -> Problem:

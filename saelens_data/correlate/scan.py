@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.special import ndtri
 
 from saelens_data.correlate.sides import Side, label_words, ones
-from saelens_data.correlate.usual import STEPS
+from saelens_data.encoders.usual import STEPS
 from saelens_data.stats.pairs import (
     LogFactorials,
     LogHistogram,

@@ -11,15 +11,11 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csc_array, csr_array
 
-from saelens_data.correlate.meaning import meanings
 from saelens_data.encoders import decoder_of
+from saelens_data.encoders.meaning import meanings
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.stats import count_active
 
-#: Lengths of a stratum differ by less than a factor: the first of these with which so many documents are in one on
-#: average. To concepts that fire as often in every unit, what 1.5 leaves of length is a lift of 1.01, and 2 of 1.04,
-#: which shows only among many documents.
-RATIOS = ((1.5, 1_000), (2.0, 40), (3.0, 40), (5.0, 40), (10.0, 40))
 #: What counts as a word of a label.
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -169,21 +165,6 @@ def length_of(m: ConceptMatrix) -> np.ndarray | None:
     if "text" in m.docs.columns and not m.docs["text"].null_count():
         return m.docs["text"].str.len_chars().to_numpy()
     return None
-
-
-def strata_of(*lengths: np.ndarray) -> np.ndarray:
-    """Documents of like length share a number from 0 on, [documents]; of several lengths, those alike in each.
-
-    Strata are as wide in the logarithm of the length, not in documents: what is left of length within one depends on
-    how far the lengths in it differ, and long texts differ most.
-    """
-    code = np.zeros(len(lengths[0]), dtype=np.int64)
-    for ratio, least in RATIOS:
-        steps = [np.floor(np.log(np.maximum(length, 1)) / np.log(ratio)).astype(np.int64) for length in lengths]
-        code = np.unique(np.stack(steps), axis=1, return_inverse=True)[1]
-        if (code.max(initial=0) + 1) * least <= len(code):
-            return np.asarray(code)
-    return np.zeros_like(code)
 
 
 def ones(columns: csc_array, start: int, stop: int, dtype: type = np.int64) -> csr_array:

@@ -67,6 +67,14 @@ def identity_of(folder: Path) -> str:
     return hashlib.sha256("".join(sha256_of_file(folder / name) for name in files).encode()).hexdigest()
 
 
+def folder_with(encoder: str, sae_sha256: str) -> Path:
+    """The folder of an encoder by name. Raises EncoderError if it is not there or has other weights by now."""
+    folder = find_encoder(encoder)
+    if sha256_of_file(folder / WEIGHTS_FILE) != sae_sha256:
+        raise EncoderError(f"encoder '{encoder}' has other weights by now: encode the documents again")
+    return folder
+
+
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file, hex; of nothing if there is no such file."""
     digest = hashlib.sha256()

@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 
 from saelens_data.correlate import correlate
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.stats import strata
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from synthetic import SOURCE, concepts
@@ -42,12 +43,11 @@ def main() -> None:
     parser.add_argument("--concepts", type=int, default=600)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    sides = sys.modules["saelens_data.correlate.sides"]
     sets = [documents(np.random.default_rng(k), options.documents, options.concepts) for k in range(options.runs)]
     print("units a document, 5%, 50%, 95%:", np.percentile(sets[0].docs["n_units"], [5, 50, 95]).tolist())
     print("without:", [correlate(m, without=[*OTHERS, "length"]).frame.height for m in sets])
     for ratio in (3.0, 2.0, 1.5, 1.25):
-        sides.RATIOS = ((ratio, 1),)  # type: ignore[attr-defined]
+        strata.RATIOS = ((ratio, 1),)
         print(f"lengths of a stratum within {ratio:g}:", [correlate(m, without=OTHERS).frame.height for m in sets])
 
 

@@ -19,14 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import coo_array, csr_array, triu
 
-from saelens_data.correlate.sides import length_of, ones, strata_of
-from saelens_data.encoders import WEIGHTS_FILE, find_encoder, sha256_of_file
+from saelens_data.encoders.folders import folder_with
 from saelens_data.errors import EncoderError, InputError
-from saelens_data.matrix import ConceptMatrix, Source
+from saelens_data.matrix import Source
+from saelens_data.stats.strata import strata_of
 from saelens_data.store.files import atomic_write_bytes
 
 #: File of an encoder's folder: pairs of latents and how often they meet in ordinary text.
 USUAL_FILE = "usual.parquet"
+#: Documents from which on something is known.
+LEAST_DOCUMENTS = 100
 #: Meetings that are added to those counted and to those expected: the lift of a pair seen little stays near 1.
 _PRIOR = 1.0
 #: Steps in which log2 of a lift is kept, to a factor of 2, and the least that is kept: twice or half as often.
@@ -55,19 +57,30 @@ class Usual:
         return csr_array(self.steps[one][:, other])
 
     @classmethod
-    def of(cls, m: ConceptMatrix, name: str = "the reference", memory: int = 1 << 29) -> Usual:
+    def of(
+        cls,
+        X: csr_array,
+        latent: np.ndarray,
+        length: np.ndarray | None,
+        name: str = "the reference",
+        memory: int = 1 << 29,
+    ) -> Usual:
         """Count the pairs of a reference, block by block in about `memory` bytes.
 
-        The lift of a pair that meets in k documents and would by chance at equal length in E is (k + 1) / (E + 1).
+        `X` [documents, columns] is positive where a document holds a concept, `latent` [columns] the latent of each
+        column, `length` [documents] the units of each, None to leave length aside. The lift of a pair that meets in k
+        documents and would by chance at equal length in E is (k + 1) / (E + 1).
+
         Raises InputError for a reference of fewer than 100 documents.
         """
-        if m.n_docs < 100:
-            raise InputError(f"{name} has {m.n_docs:,} documents: what is usual takes at least 100 to be known")
-        latent = m.concepts["latent"].to_numpy()
+        if X.shape[0] < LEAST_DOCUMENTS:
+            raise InputError(
+                f"{name} has {X.shape[0]:,} documents: what is usual takes at least {LEAST_DOCUMENTS} to be known"
+            )
         order = np.argsort(latent, kind="stable")
         latent, places = latent[order], np.arange(len(order))
         a, b, steps = [], [], []
-        for start, lift in _lifts(m, order, memory):
+        for start, lift in _lifts(csr_array(X[:, order]), length, memory):
             found = np.round(STEPS * np.log2(lift)).clip(-127, 127).astype(np.int8)
             found[places[None, :] <= places[start : start + len(lift), None]] = 0
             row, column = np.nonzero(np.abs(found) >= _LEAST)
@@ -75,7 +88,7 @@ class Usual:
             b.append(latent[column])
             steps.append(found[row, column])
         d_sae = int(latent.max(initial=0)) + 1
-        return cls(name, m.n_docs, _symmetric(np.concatenate(a), np.concatenate(b), np.concatenate(steps), d_sae))
+        return cls(name, X.shape[0], _symmetric(np.concatenate(a), np.concatenate(b), np.concatenate(steps), d_sae))
 
     def save(self, path: Path) -> None:
         """Write it as Parquet: a row for each pair."""
@@ -108,19 +121,19 @@ def _symmetric(a: np.ndarray, b: np.ndarray, steps: np.ndarray, d_sae: int) -> c
     return csr_array(upper + upper.T)
 
 
-def _lifts(m: ConceptMatrix, order: np.ndarray, memory: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Lifts of some latents with all, [block, latents], with the place of the first; latents in `order`."""
-    held = csr_array((np.ones(m.X.nnz, np.int32), m.X.indices, m.X.indptr), shape=m.X.shape)[:, order]
-    length = length_of(m)
-    stratum = np.zeros(m.n_docs, dtype=np.int64) if length is None else strata_of(length)
+def _lifts(X: csr_array, length: np.ndarray | None, memory: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Lifts of some columns with all, [block, columns], with the place of the first."""
+    held = csr_array((np.ones(X.nnz, np.int32), X.indices, X.indptr), shape=X.shape)
+    stratum = np.zeros(X.shape[0], dtype=np.int64) if length is None else strata_of(length)
     sizes = np.bincount(stratum)
-    member = csr_array((np.ones(m.n_docs, np.int32), (stratum, np.arange(m.n_docs))), shape=(len(sizes), m.n_docs))
+    member = csr_array(
+        (np.ones(len(stratum), np.int32), (stratum, np.arange(len(stratum)))), (len(sizes), len(stratum))
+    )
     within = (member @ held).toarray().astype(np.float64)
-    columns, most = held.tocsc(), max(1, int(memory // (_CELL * max(held.shape[1], 1))))
-    for start in range(0, held.shape[1], most):
-        stop = min(start + most, held.shape[1])
-        both = (ones(columns, start, stop, np.int32) @ held).toarray()
-        expected = (within[:, start:stop] / sizes[:, None]).T @ within
+    by_column, most = csr_array(held.T), max(1, int(memory // (_CELL * max(X.shape[1], 1))))
+    for start in range(0, X.shape[1], most):
+        both = (by_column[start : start + most] @ held).toarray()
+        expected = (within[:, start : start + most] / sizes[:, None]).T @ within
         yield start, (both + _PRIOR) / (expected + _PRIOR)
 
 
@@ -134,7 +147,4 @@ def usual(source: Source) -> Usual | None:
 
 @lru_cache(maxsize=2)
 def _read(encoder: str, sae_sha256: str) -> Usual:
-    folder = find_encoder(encoder)
-    if sha256_of_file(folder / WEIGHTS_FILE) != sae_sha256:
-        raise EncoderError(f"encoder '{encoder}' has other weights by now: encode the documents again")
-    return Usual.load(folder / USUAL_FILE)
+    return Usual.load(folder_with(encoder, sae_sha256) / USUAL_FILE)

@@ -11,11 +11,11 @@ from test_correlate import matrix, pair, together
 
 from saelens_data.correlate import correlate, correlate_between
 from saelens_data.correlate.groups import ranked_groups
-from saelens_data.correlate.sides import strata_of
-from saelens_data.correlate.usual import USUAL_FILE, Usual, usual
 from saelens_data.encoders import find_encoder, load_encoder
+from saelens_data.encoders.usual import USUAL_FILE, Usual, usual
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
+from saelens_data.stats.strata import strata_of
 
 
 def steps_by_hand(held: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -40,17 +40,21 @@ def a_reference(seed: int = 0, n: int = 300) -> ConceptMatrix:
     return matrix(held, units=rng.integers(1, 9, n))
 
 
+def counted(m: ConceptMatrix, name: str = "a reference", memory: int = 1 << 29) -> Usual:
+    return Usual.of(m.X, m.concepts["latent"].to_numpy(), m.docs["n_units"].to_numpy(), name, memory)
+
+
 @pytest.mark.parametrize("memory", [1 << 29, 1])
 def test_lifts_are_those_of_the_tables_at_equal_length(memory):
     m = a_reference()
-    found = Usual.of(m, memory=memory).steps.toarray()
+    found = counted(m, memory=memory).steps.toarray()
     np.testing.assert_array_equal(found, steps_by_hand(m.X.toarray() > 0, m.docs["n_units"].to_numpy()))
     assert found[2, 3] >= 5
     assert found[4, 5] <= -8
 
 
 def test_the_file_holds_the_same_and_pairs_come_in_any_order(tmp_path):
-    one = Usual.of(a_reference(), "a reference")
+    one = counted(a_reference())
     one.save(tmp_path / USUAL_FILE)
     other = Usual.load(tmp_path / USUAL_FILE)
     assert (other.name, other.n_docs) == ("a reference", 300)
