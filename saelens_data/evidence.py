@@ -11,7 +11,7 @@ import polars as pl
 
 from saelens_data.display import table
 from saelens_data.display.stretches import Stretch, stretches
-from saelens_data.display.stretches import between_words as between_words  # noqa: PLC0414 - read by commands
+from saelens_data.display.stretches import between_words
 from saelens_data.display.table import Column, Shown
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix

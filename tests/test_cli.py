@@ -477,7 +477,7 @@ ERRORS = {
     "diff a.sae a.sae --report nowhere/r.html": "cannot write 'nowhere/r.html': there is no folder 'nowhere'; create it first",
     "diff a.sae a.sae --report texts.jsonl": "cannot write 'texts.jsonl': its name must end in .html or .htm",
     "examples a.sae 8192": "there is no latent 8192: choose one from 0 to 8191",
-    "examples a.sae x": "Invalid value for 'LATENT': 'x' is no latent: saelens-data concepts STORE \"WORDS\" finds one "
+    "examples a.sae x": "Invalid value for 'LATENT': 'x' is no latent: saelens-data concepts STORE \"PHRASE\" finds one "
     + SEE.format("examples"),
     "examples a.sae 1 -n 0": "0 examples asked for: give 1 or more",
     # train

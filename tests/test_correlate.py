@@ -385,6 +385,15 @@ def test_columns_that_cannot_be_used_are_refused():
             correlate_with(m, column)
 
 
+def test_a_column_of_numbers_with_a_word_in_it_is_said_to_be_none():
+    score = [str(i % 5) for i in range(399)]
+    result = correlate_with(matrix(together(), score=[*score, "n/a"]), "score")
+    assert "'score' holds numbers, and 1 value that is none ('n/a')" in result.notes[0]
+    assert not any(
+        "holds numbers" in note for note in correlate_with(matrix(together(), score=list("ab") * 200), "score").notes
+    )
+
+
 def test_documents_without_a_value_are_counted():
     m = matrix(together(), kind=[None if i < 100 else "ab"[i % 2] for i in range(400)])
     assert "Left out: 100 documents with no value in 'kind'." in correlate_with(m, "kind").notes

@@ -74,7 +74,7 @@ MISTAKES = {
     ("retrieve", "empty.jsonl", "tea"): EMPTY,
     ("concepts", "tea", "texts.csv"): 'the file comes first, then the words: saelens-data concepts texts.csv "tea"',
     ("concepts", "texts.csv", " "): "the phrase is empty: say in words what to look for",
-    ("examples", "texts.csv", "tea"): "Invalid value for 'LATENT': 'tea' is no latent: saelens-data concepts STORE \"WORDS\" finds one",
+    ("examples", "texts.csv", "tea"): "Invalid value for 'LATENT': 'tea' is no latent: saelens-data concepts STORE \"PHRASE\" finds one",
     ("concept", "texts.csv", "1,5"): "Invalid value for 'LATENT': '1,5' is no latent: ",
     ("info", "texts.csv"): "texts.csv is a file, not a store: if it holds texts, make a store of them with saelens-data encode texts.csv",
     ("train", "texts.csv"): "Missing option '-o' / '--output'",

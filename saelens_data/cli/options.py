@@ -37,7 +37,7 @@ class _Latent(click.types.IntParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if not re.fullmatch(r"\d+|\d{1,3}(,\d{3})+", str(value)):
-            self.fail(f"'{value}' is no latent: saelens-data concepts STORE \"WORDS\" finds one", param, ctx)
+            self.fail(f"'{value}' is no latent: saelens-data concepts STORE \"PHRASE\" finds one", param, ctx)
         return int(str(value).replace(",", ""))
 
 

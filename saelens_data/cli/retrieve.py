@@ -108,7 +108,7 @@ def _passage(row: Mapping[str, Any], *, coloured: bool) -> Text:
     """The text around the evidence, which is in colour, or between asterisks where the output has none."""
     from rich.text import Text
 
-    from saelens_data.evidence import between_words
+    from saelens_data.display.stretches import between_words
 
     text = row["text"]
     if text is None:

@@ -24,6 +24,8 @@ from saelens_data.wording import count
 Kind = Literal["auto", "categories", "ordered"]
 #: Values that a column of categories may have.
 MOST_VALUES = 500
+#: Share of values that are no numbers up to which a column of text is told to be one of numbers.
+_FEW_ODD = 0.1
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def _read(m: ConceptMatrix, column: str, as_: Kind, options: Options) -> tuple[C
     n_values = values.n_unique()
     if n_values < 2:
         raise InputError(f"'{column}' has {count(n_values, 'value')}: nothing can go with a column that does not vary")
+    if as_ == "auto" and (said := _nearly_numbers(values)):
+        options.notes.append(said)
     by_type = bool(values.to_frame().select(cs.numeric() | cs.temporal() | cs.by_dtype(pl.Enum)).width)
     ordered = by_type if as_ == "auto" else as_ == "ordered"
     if not ordered and n_values > MOST_VALUES:
@@ -93,6 +97,19 @@ def _read(m: ConceptMatrix, column: str, as_: Kind, options: Options) -> tuple[C
             "take one that groups documents, or say that its values are ordered (as_='ordered', --as ordered)"
         )
     return m, _Column(_numbers(values) if ordered else values, ordered)
+
+
+def _nearly_numbers(values: pl.Series) -> str | None:
+    """What to say of a column of text that is a column of numbers but for a few values."""
+    if values.dtype != pl.String:
+        return None
+    odd = values.filter(values.cast(pl.Float64, strict=False).is_null())
+    if not 0 < len(odd) <= _FEW_ODD * len(values):
+        return None
+    return (
+        f"'{values.name}' holds numbers, and {count(len(odd), 'value')} that {'is' if len(odd) == 1 else 'are'} none "
+        f"({odd[0]!r}), so that its values are taken as categories: leave those empty to have it ordered."
+    )
 
 
 def _numbers(values: pl.Series) -> pl.Series:
