@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 
 from saelens_data.display import table
-from saelens_data.display.stretches import Stretch, stretches
-from saelens_data.display.stretches import between_words
+from saelens_data.display.stretches import Stretch, between_words, stretches
 from saelens_data.display.table import Column, Shown
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
