@@ -263,14 +263,28 @@ def _excess(near: np.ndarray, chance: np.ndarray, both: np.ndarray) -> np.ndarra
 def _sift(problem: Problem, pairs: Pairs, found: Found) -> Pairs:
     """Those that no filter drops, with all their numbers; `found` counts all."""
     found.tested.add(pairs.log_p)
-    a, b = problem.left.support[pairs.left], problem.right.support[pairs.right]
     for name in PLAIN_FILTERS:
         if name in problem.filters:
-            drop = _DROPS[name](problem, pairs, a, b)
-            if drop.any():
-                keep = np.flatnonzero(~drop)
-                pairs, a, b = pairs.take(keep), a[keep], b[keep]
+            drop = _DROPS[name](problem, pairs, *_margins(problem, pairs))
+            pairs = pairs.take(np.flatnonzero(~drop)) if drop.any() else pairs
         found.left[name].add(pairs.log_p)
+    pairs = _with_length(problem, pairs, found)
+    found.by_length.add(pairs.log_p_length)
+    keep = pairs.log_p_length <= np.log(problem.alpha)
+    if "usual" in problem.filters:
+        keep &= ~_usual(problem, pairs)
+    found.unusual.add(pairs.log_p_length[keep])
+    return _scored(problem, pairs.take(np.flatnonzero(keep)))
+
+
+def _margins(problem: Problem, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Documents that hold the one and the other."""
+    return problem.left.support[pairs.left], problem.right.support[pairs.right]
+
+
+def _with_length(problem: Problem, pairs: Pairs, found: Found) -> Pairs:
+    """The pairs with what is expected of them, and p, at equal length; `found` keeps those that turn."""
+    a, b = _margins(problem, pairs)
     log_p, expected = pairs.log_p, a * b / problem.n
     if "length" in problem.filters:
         log_length, expected = _at_equal_length(problem, pairs)
@@ -281,24 +295,23 @@ def _sift(problem: Problem, pairs: Pairs, found: Found) -> Pairs:
         found.examples = sorted(found.examples)[:3]
         more = pairs.both * problem.n > a * b
         log_p = np.where((pairs.both > expected) == more, np.maximum(pairs.log_p, log_length), 0.0)
-    found.by_length.add(log_p)
-    keep = log_p <= np.log(problem.alpha)
-    if "usual" in problem.filters:
-        keep &= ~_usual(problem, pairs, a, b, _chance(problem, pairs, a, b, expected))
-    found.unusual.add(log_p[keep])
-    at = np.flatnonzero(keep)
-    pairs, a, b, expected, log_p = pairs.take(at), a[at], b[at], expected[at], log_p[at]
-    chance = _chance(problem, pairs, a, b, expected)
+    return replace(pairs, log_p_length=log_p, expected=expected)
+
+
+def _scored(problem: Problem, pairs: Pairs) -> Pairs:
+    """The pairs with their scores."""
+    a, b = _margins(problem, pairs)
+    chance = _chance(problem, pairs)
     level = 1 - problem.alpha / max(problem.testable.n_tests, 1)  # of all intervals at once
     least = npmi(nearest_to_chance(pairs.both, a, b, chance, level), chance, problem.n)
     sign = np.where(pairs.both * problem.n > a * b, 1, -1)
-    score = np.clip(sign * least, 0, 1) * unlike(pairs.similarity)
-    return replace(pairs, log_p_length=log_p, expected=expected, score=score)
+    return replace(pairs, score=np.clip(sign * least, 0, 1) * unlike(pairs.similarity))
 
 
-def _chance(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def _chance(problem: Problem, pairs: Pairs) -> np.ndarray:
     """How often a pair would meet by chance, at equal length or not, whichever is nearer; times what is usual."""
-    alone = a * b / problem.n
+    a, b = _margins(problem, pairs)
+    alone, expected = a * b / problem.n, pairs.expected
     more = pairs.both > alone
     chance = np.where(more, np.maximum(expected, alone), np.minimum(expected, alone))
     if "usual" not in problem.filters:
@@ -308,10 +321,12 @@ def _chance(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray, expect
     return np.asarray(np.clip(chance * lift, None, np.minimum(a, b)))
 
 
-def _usual(problem: Problem, pairs: Pairs, a: np.ndarray, b: np.ndarray, chance: np.ndarray) -> np.ndarray:
+def _usual(problem: Problem, pairs: Pairs) -> np.ndarray:
     """Where ordinary text has what the pair shows: the 95% interval of its meetings reaches what is usual."""
-    more = pairs.both * problem.n > a * b
+    a, b = _margins(problem, pairs)
+    chance = _chance(problem, pairs)
     near = nearest_to_chance(pairs.both, a, b, chance)
+    more = pairs.both * problem.n > a * b
     return np.asarray(np.where(more, (pairs.steps > 0) & (near <= chance), (pairs.steps < 0) & (near >= chance)))
 
 
