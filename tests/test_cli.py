@@ -288,7 +288,7 @@ def test_train_says_how_far_it_is_and_nothing_else(trained: tuple[Path, subproce
     lines = ended.stderr.splitlines()
     assert lines[0] == f"{folder.parent / 'texts.csv'}: read as text: the text is 'text'"
     assert lines[-1] == f"wrote {folder}: use it with --encoder {folder}"
-    stages = ("reading", "training", "measuring", "naming")
+    stages = ("reading", "training", "measuring", "naming", "comparing")
     assert {line.split()[0] for line in lines[1:-1]} == set(stages)  # no library says a word
     assert any(line.startswith("training 100% loss ") for line in lines)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["texts.csv", "tiny"]
