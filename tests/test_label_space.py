@@ -11,6 +11,7 @@ from keywords import SOURCE, keyword_matrix
 
 from saelens_data.concepts import find_concepts
 from saelens_data.concepts import label_space as module
+from saelens_data.concepts.kept import kept
 from saelens_data.concepts.label_space import embed, label_space
 from saelens_data.concepts.space import bundled_reader
 from saelens_data.errors import InputError
@@ -80,3 +81,28 @@ def test_embeddings_of_many_labels_are_kept(tmp_path, monkeypatch):
     kept.write_bytes(b"damaged")
     np.testing.assert_array_equal(label_space(by_tokens(LABELS)).directions, first)
     assert len(asked) == 2
+
+
+def test_what_is_kept_is_made_once_and_anew_where_it_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAELENS_DATA_CACHE", str(tmp_path / "cache"))
+    made = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.arange(4.0)
+
+    for _ in range(2):
+        np.testing.assert_array_equal(kept("x", ("a", b"b", 3), 4, make), np.arange(4.0))
+    assert len(made) == 1
+    kept("x", ("a", b"b", 4), 4, make)
+    assert len(made) == 2
+    (file, _) = sorted((tmp_path / "cache").iterdir(), key=lambda path: path.stat().st_mtime)
+    for broken in (b"", b"nothing", b"\x93NUMPY"):
+        file.write_bytes(broken)
+        np.testing.assert_array_equal(kept("x", ("a", b"b", 3), 4, make), np.arange(4.0))
+    np.save(file, np.arange(5.0))
+    np.testing.assert_array_equal(kept("x", ("a", b"b", 3), 4, make), np.arange(4.0))
+    assert len(made) == 6
+    monkeypatch.setenv("SAELENS_DATA_CACHE", str(file / "no folder"))
+    np.testing.assert_array_equal(kept("x", ("a", b"b", 3), 4, make), np.arange(4.0))
+    assert len(made) == 7

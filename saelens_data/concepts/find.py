@@ -8,6 +8,7 @@ known by, and random directions with the mean and covariance of these phrases, w
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from unicodedata import category
 import numpy as np
 import polars as pl
 
+from saelens_data.concepts.kept import kept
 from saelens_data.concepts.label_space import label_space, labels_of
 from saelens_data.concepts.space import Space, space_of
 from saelens_data.display import table
@@ -137,6 +139,15 @@ class Calibration:
     #: What LEVEL of the random directions stay below.
     chance: float
 
+    def array(self) -> np.ndarray:
+        """Both as one array, [1 + ORDINARY] float64."""
+        return np.concatenate([[self.chance], self.ordinary]).astype(np.float64)
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Calibration:
+        """What `array` was made of."""
+        return cls(array[1:].astype(np.float32), float(array[0]))
+
     def share_below(self, cosines: np.ndarray) -> np.ndarray:
         """Share of ordinary phrases whose nearest concept is further away than these, 0 to 1, as many."""
         return np.asarray(np.searchsorted(self.ordinary, cosines, side="left") / len(self.ordinary))
@@ -164,7 +175,7 @@ def find_concepts(m: ConceptMatrix, phrase: str, *, n: int = 10, seed: int = 0) 
         space, judge = space_of(m), source.encoder
         known = known_words(judge, source.sae_sha256)
         points = m.concepts["latent"].to_numpy().tobytes()
-    calibration = _calibrated(_Asked(judge, source.sae_sha256, points, seed, space))
+    calibration = _calibrated(_Asked(judge, (source.sae_sha256, source.reader_sha256), points, seed, space))
     cosine = cosines(space, space.embed([read]))[0]
     unknown, unfamiliar = _unknown(read, known)
     fits = (cosine > calibration.chance) & (not unfamiliar)
@@ -265,7 +276,8 @@ class _Asked:
     """What a calibration depends on; the space follows from it, so it takes no part when two are compared."""
 
     encoder: str
-    sae_sha256: str
+    #: Of the SAE and the reader.
+    sha256: tuple[str, str]
     points: bytes
     seed: int
     space: Space = field(compare=False)
@@ -279,7 +291,11 @@ def _calibrated(asked: _Asked) -> Calibration:
             f"words cannot be looked up with encoder '{asked.encoder}': its {EXAMPLES_FILE} holds {len(phrases)} "
             f"phrases to compare with, where {LEAST_ORDINARY} are needed; train it on more texts"
         )
-    return calibrate(asked.space, phrases, asked.seed)
+    # A word is looked up in one command after the other, and this takes longer than all the rest.
+    directions = hashlib.sha256(np.ascontiguousarray(asked.space.directions)).hexdigest()
+    told = (asked.encoder, asked.sha256, directions, asked.seed, RANDOM, LEVEL, *phrases)
+    found = kept("phrases", told, 1 + len(phrases), lambda: calibrate(asked.space, phrases, asked.seed).array())
+    return Calibration.of(found)
 
 
 def _starts_of(labels: Sequence[str]) -> frozenset[str]:

@@ -6,18 +6,15 @@ encoder's reader. What has no label, or a wrong one, is not found.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from saelens_data.concepts.kept import kept
 from saelens_data.concepts.space import Space, bundled_reader
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
-from saelens_data.store.files import cache_folder
 
 if TYPE_CHECKING:
     from saelens_data.readers.spans import SpanReader
@@ -71,22 +68,4 @@ def _embedded(labels: list[str], make: Callable[[Sequence[str]], np.ndarray]) ->
     """Embeddings of the labels, [labels, dim] as float16 has them, from the cache if they are there."""
     if len(labels) < _KEPT:
         return make(labels).astype(np.float16).astype(np.float32)
-    key = hashlib.sha256("\0".join(labels).encode("utf-8", "surrogatepass")).hexdigest()
-    path = cache_folder() / f"labels-{key[:32]}.npy"
-    found = _read(path, len(labels))
-    if found is None:
-        found = make(labels).astype(np.float16)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-        with unfinished.open("wb") as stream:
-            np.save(stream, found)
-        unfinished.replace(path)
-    return found.astype(np.float32)
-
-
-def _read(path: Path, n: int) -> np.ndarray | None:
-    try:
-        found: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.ndim == 2 and len(found) == n and found.dtype == np.float16 else None
+    return kept("labels", tuple(labels), len(labels), lambda: make(labels).astype(np.float16)).astype(np.float32)
