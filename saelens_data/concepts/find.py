@@ -292,7 +292,7 @@ def _calibrated(asked: _Asked) -> Calibration:
             f"phrases to compare with, where {LEAST_ORDINARY} are needed; train it on more texts"
         )
     # A word is looked up in one command after the other, and this takes longer than all the rest.
-    directions = hashlib.sha256(np.ascontiguousarray(asked.space.directions)).hexdigest()
+    directions = hashlib.sha256(asked.space.directions.tobytes()).hexdigest()
     told = (asked.encoder, asked.sha256, directions, asked.seed, RANDOM, LEVEL, *phrases)
     found = kept("phrases", told, 1 + len(phrases), lambda: calibrate(asked.space, phrases, asked.seed).array())
     return Calibration.of(found)
