@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+from scipy.sparse import csr_array
 from test_correlate import matrix, pair, together
 
 from saelens_data.correlate import correlate, correlate_between
 from saelens_data.correlate.groups import ranked_groups
 from saelens_data.encoders import find_encoder, load_encoder
-from saelens_data.encoders.usual import USUAL_FILE, Usual, usual
+from saelens_data.encoders.usual import USUAL_FILE, Usual, _read, usual
 from saelens_data.errors import InputError
 from saelens_data.matrix import ConceptMatrix
 from saelens_data.stats.strata import strata_of
@@ -151,3 +153,19 @@ def test_the_bundled_encoder_knows_what_goes_with_what():
     lift = found.between(np.array([garden]), np.array([plants, script])).toarray().ravel() / 2
     assert lift[0] >= 3  # eight times as often
     assert lift[1] <= 0
+
+
+def test_a_file_that_cannot_be_read_says_nothing(tmp_path, monkeypatch):
+    shutil.copytree(find_encoder("minilm-8k"), tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    source = replace(load_encoder("minilm-8k").source(), encoder="mine")
+    path = tmp_path / "mine" / USUAL_FILE
+    assert usual(source).n_docs == 10_000
+    for content in (b"", b"PAR1 and no more"):
+        path.write_bytes(content)
+        _read.cache_clear()
+        assert usual(source) is None
+    pl.DataFrame({"a": [1]}).write_parquet(path)
+    _read.cache_clear()
+    assert usual(source) is None
+    assert Usual.of(csr_array((100, 0), dtype=np.float32), np.empty(0, np.int32), None).steps.nnz == 0

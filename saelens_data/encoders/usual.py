@@ -79,7 +79,7 @@ class Usual:
             )
         order = np.argsort(latent, kind="stable")
         latent, places = latent[order], np.arange(len(order))
-        a, b, steps = [], [], []
+        a, b, steps = [latent[:0]], [latent[:0]], [np.empty(0, np.int8)]
         for start, lift in _lifts(csr_array(X[:, order]), length, memory):
             found = np.round(STEPS * np.log2(lift)).clip(-127, 127).astype(np.int8)
             found[places[None, :] <= places[start : start + len(lift), None]] = 0
@@ -141,7 +141,7 @@ def usual(source: Source) -> Usual | None:
     """What is usual for an encoder, as its folder says; None if that is not at hand."""
     try:
         return _read(source.encoder, source.sae_sha256)
-    except (EncoderError, OSError, ValueError, KeyError):
+    except (EncoderError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
