@@ -97,7 +97,9 @@ def check_ours(argv: list[str], folder: Path) -> None:
     for word in argv[1:]:
         if re.fullmatch(r"[\w.-]+\.\w+", word) and not word.startswith("-"):
             (folder / word).touch()
-    command.make_context(argv[0], list(argv[1:]))
+    # Below its parent, whose names for the help option a command keeps from then on.
+    above = click.Context(cli, info_name="saelens-data", **cli.context_settings)
+    command.make_context(argv[0], list(argv[1:]), parent=above)
 
 
 def check_script(argv: list[str]) -> None:
