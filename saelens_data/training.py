@@ -142,11 +142,12 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     save_saelens(sae, folder, dtype=torch.float16, training=asdict(config), reader=reader, hook=chosen.hook)
     # What ships is measured, not what was trained: the file has float16 weights.
-    _describe(docs, spans, np.repeat(scales, widths), folder, load_saelens(folder), report)
+    shipped = load_saelens(folder)
+    _describe(docs, spans, np.repeat(scales, widths), folder, shipped, report)
     if isinstance(chosen, SpanReader):
         report("comparing", 0, 1, "")
         write_meanings(folder, chosen.embed, sae.d_sae)
-        _usual(spans, np.repeat(scales, widths), folder)
+        _usual(spans, np.repeat(scales, widths), folder, shipped)
     written = {"format": 1, "name": folder.name, "reader": dict(sorted(spec.items(), key=lambda kv: kv[0] != "kind"))}
     (folder / ENCODER_FILE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
@@ -282,7 +283,7 @@ def _describe(docs: pl.DataFrame, spans: SpanSet, scale: np.ndarray, folder: Pat
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
 
-def _usual(spans: SpanSet, scale: np.ndarray, folder: Path) -> None:
+def _usual(spans: SpanSet, scale: np.ndarray, folder: Path, sae: SAE) -> None:
     """Write what goes together in some of the documents; nothing of fewer than tell it."""
     numbers = np.unique(spans.doc)
     (folder / USUAL_FILE).unlink(missing_ok=True)
@@ -292,7 +293,6 @@ def _usual(spans: SpanSet, scale: np.ndarray, folder: Path) -> None:
     rows = np.flatnonzero(np.isin(spans.doc, some))
     place = np.searchsorted(some, spans.doc[rows])
     member = csr_array((np.ones(len(rows), np.float32), (place, np.arange(len(rows)))), shape=(len(some), len(rows)))
-    sae = load_saelens(folder)
     held = csr_array(member @ _activations(sae, spans, rows, scale))
     name = f"{len(some):,} documents of the encoder's training text"
     Usual.of(held, np.arange(sae.d_sae), np.bincount(place), name).save(folder / USUAL_FILE)

@@ -7,12 +7,14 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
 import saelens_data as sd
 from saelens_data.cli.main import cli
+from saelens_data.encoders.usual import Usual
 
 DATA = Path(__file__).parents[1] / "datasets" / "artefacts"
 RECIPE = Path(__file__).parents[1] / "recipes" / "find_artefacts.md"
@@ -97,6 +99,18 @@ def test_what_a_reference_has_as_well_is_usual(store, tmp_path):
     assert counts["itself"] > 10 * counts["own"]
     assert own.height > 0
     assert itself.filter(direction="together").height < 0.2 * own.filter(direction="together").height
+
+
+def test_a_reference_tells_of_fields_too(store, tmp_path):
+    out = tmp_path / "between.parquet"
+    done = run(store, "--between", "prompt", "response", "--reference", store, "-o", out)
+    assert done.exit_code == 0, done.output
+    found, m = pl.read_parquet(out), sd.open(store)
+    told = Usual.of(m.X, m.concepts["latent"].to_numpy(), m.docs["n_units"].to_numpy()).steps.toarray()
+    steps = told[found["latent_a"].to_numpy(), found["latent_b"].to_numpy()]
+    np.testing.assert_allclose(found["usual"], found["expected"] * 2.0 ** (steps / 2))
+    assert (steps != 0).any()
+    assert json.loads(pl.read_parquet_metadata(out)["parameters"])["reference_documents"] == 240
 
 
 @pytest.mark.parametrize("what", [("--between", "prompt", "response"), ("--with", "score"), ("--with", "source")])

@@ -11,7 +11,7 @@ import pytest
 from scipy.sparse import csr_array
 from test_correlate import matrix, pair, together
 
-from saelens_data.correlate import correlate, correlate_between
+from saelens_data.correlate import correlate
 from saelens_data.correlate.groups import ranked_groups
 from saelens_data.encoders import find_encoder, load_encoder
 from saelens_data.encoders.usual import USUAL_FILE, Usual, _read, usual
@@ -117,7 +117,6 @@ def test_of_fields_the_reference_tells_too():
     asked = (pl.col("latent_a") == 2) & (pl.col("latent_b") == 3)
     assert plain.frame.filter(asked).height == 1
     assert found.frame.filter(asked).height == 0
-    assert correlate_between.__kwdefaults__["reference"] is None
 
 
 def test_a_reference_that_cannot_serve_is_refused():

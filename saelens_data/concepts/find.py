@@ -215,10 +215,10 @@ def read_phrase(phrase: str) -> tuple[str, tuple[str, ...]]:
         raise InputError(f"the phrase holds the control character U+{ord(odd[0]):04X}: leave it out")
     if not any(c.isalnum() for c in line):
         raise InputError(f"the phrase '{_short(line)}' holds no letter or digit: say in words what to look for")
-    kept = " ".join(words[:LONGEST_WORDS])[:LONGEST_CHARACTERS]
-    if kept == line:
+    read = " ".join(words[:LONGEST_WORDS])[:LONGEST_CHARACTERS]
+    if read == line:
         return line, ()
-    return kept, (f"The phrase is long ({len(words):,} words): only the first {len(kept.split()):,} are read.",)
+    return read, (f"The phrase is long ({len(words):,} words): only the first {len(read.split()):,} are read.",)
 
 
 def cosines(space: Space, vectors: np.ndarray) -> np.ndarray:
@@ -291,7 +291,7 @@ def _calibrated(asked: _Asked) -> Calibration:
             f"words cannot be looked up with encoder '{asked.encoder}': its {EXAMPLES_FILE} holds {len(phrases)} "
             f"phrases to compare with, where {LEAST_ORDINARY} are needed; train it on more texts"
         )
-    # A word is looked up in one command after the other, and this takes longer than all the rest.
+    # Words are looked up in one command after the other, and this takes seconds.
     directions = hashlib.sha256(asked.space.directions.tobytes()).hexdigest()
     told = (asked.encoder, asked.sha256, directions, asked.seed, RANDOM, LEVEL, *phrases)
     found = kept("phrases", told, 1 + len(phrases), lambda: calibrate(asked.space, phrases, asked.seed).array())

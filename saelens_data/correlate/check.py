@@ -48,8 +48,10 @@ def permutation_check(
     hits, tested = 0, 0
     tell = one_stage("permutation check", progress)
     for run in range(runs):
-        look = _ordered if isinstance(result, OrderedResult) else _pairs
-        found, n_tests = look(result, rng, memory)  # type: ignore[arg-type]
+        if isinstance(result, OrderedResult):
+            found, n_tests = _ordered(result, rng)
+        else:
+            found, n_tests = _pairs(result, rng, memory)
         hits, tested = hits + found, tested + n_tests
         tell(run + 1, runs)
     low, high = stats.wilson(np.array([hits]), runs)
@@ -77,7 +79,7 @@ def _pairs(result: CorrelateResult, rng: np.random.Generator, memory: int) -> tu
     return bool(scan(problem, memory=memory, keep=1).by_length.n_below(result.alpha, n_tests)), n_tests
 
 
-def _ordered(result: OrderedResult, rng: np.random.Generator, _: int) -> tuple[bool, int]:
+def _ordered(result: OrderedResult, rng: np.random.Generator) -> tuple[bool, int]:
     """The same of a column's values."""
     values = result.values[shuffle_within(result.stratum, rng)]
     tests = tests_of(result.side, values, result.stratum, result.alpha)

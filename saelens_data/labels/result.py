@@ -17,6 +17,7 @@ from saelens_data.labels.budget import dollars
 from saelens_data.labels.sample import Sample
 from saelens_data.labels.score import Score
 from saelens_data.labels.work import Judged, Worked
+from saelens_data.matrix.label_table import LABEL_SCHEMA
 from saelens_data.results import Result
 from saelens_data.wording import count
 
@@ -248,20 +249,7 @@ def verdict_frame(done: Sequence[Worked]) -> pl.DataFrame:
     return pl.DataFrame([line for worked in done for line in _verdict_lines(worked)], schema=_VERDICTS)
 
 
-_TABLE = {
-    "latent": pl.Int32,
-    "label": pl.String,
-    "explanation": pl.String,
-    "origin": pl.String,
-    "method": pl.String,
-    "score": pl.Float64,
-    "score_kind": pl.String,
-    "score_low": pl.Float64,
-    "score_high": pl.Float64,
-    "baseline": pl.Float64,
-    "n": pl.Int32,
-    "extra": pl.String,
-}
+_TABLE = {name: dtype for name, dtype in LABEL_SCHEMA.items() if name != "created"}
 _EXTRA = (
     "f1",
     "fuzzing",
